@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Writes records: lines are chained in memory and leave in one write(2) a burst.
+ */
+#include "record.h"
+
+#include "chain.h"
+#include "src-common/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PENDING_MAX  (2 * RECORD_LINE_MAX)
+#define PENDING_KEEP ((size_t)256 << 10) /* memory a quiet record keeps between bursts */
+
+struct record_spool {
+    int dir_fd;
+    EVP_MD *md;
+    record_tap_fn *tap;
+    void *tap_arg;
+    atomic_uint_fast64_t bytes, failures;
+    atomic_bool unhealthy;
+};
+
+/* `pending` holds whole lines and, while `open`, the beginning of one at line_at. Its first
+ * `written` bytes are in the file already: the part of a line that a short write left behind. */
+struct record {
+    struct record_spool *spool;
+    int fd;
+    uint64_t seq;
+    struct buffer pending;
+    size_t written, line_at;
+    bool open;
+    EVP_MD_CTX *ctx;
+    char prev[CHAIN_HEX];
+    char session[RECORD_SESSION_MAX + 1];
+};
+
+int record_spool_open(const char *dir, struct record_spool **ret, struct error *err)
+{
+    struct record_spool *s = calloc(1, sizeof *s);
+    int r;
+
+    if (!s)
+        return error_set(err, -ENOMEM, "out of memory");
+    s->dir_fd = -1;
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
+        r = error_set(err, -errno, "cannot create the spool directory %s: %m", dir);
+        goto fail;
+    }
+    s->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->dir_fd < 0) {
+        r = error_set(err, -errno, "cannot open the spool directory %s: %m", dir);
+        goto fail;
+    }
+    if (faccessat(s->dir_fd, ".", W_OK | X_OK, AT_EACCESS) != 0) {
+        r = error_set(err, -errno, "cannot write to the spool directory %s: %m", dir);
+        goto fail;
+    }
+    s->md = EVP_MD_fetch(NULL, "SHA256", NULL);
+    if (!s->md) {
+        r = error_set(err, -ENOTSUP, "the crypto library has no SHA-256");
+        goto fail;
+    }
+    *ret = s;
+    return 0;
+fail:
+    record_spool_close(s);
+    return r;
+}
+
+void record_spool_close(struct record_spool *s)
+{
+    if (!s)
+        return;
+    if (s->dir_fd >= 0)
+        close(s->dir_fd);
+    EVP_MD_free(s->md);
+    free(s);
+}
+
+uint64_t record_spool_bytes(const struct record_spool *s)
+{
+    return atomic_load(&s->bytes);
+}
+
+uint64_t record_spool_failures(const struct record_spool *s)
+{
+    return atomic_load(&s->failures);
+}
+
+bool record_spool_healthy(const struct record_spool *s)
+{
+    return !atomic_load(&s->unhealthy);
+}
+
+void record_spool_set_tap(struct record_spool *s, record_tap_fn *fn, void *arg)
+{
+    s->tap_arg = arg;
+    s->tap = fn;
+}
+
+static void record_free(struct record *r)
+{
+    if (r->fd >= 0)
+        close(r->fd);
+    buffer_done(&r->pending);
+    EVP_MD_CTX_free(r->ctx);
+    free(r);
+}
+
+int record_open(struct record_spool *s, const char *session_id, struct record **ret)
+{
+    char name[RECORD_SESSION_MAX + sizeof ".jsonl"];
+    struct record *r;
+    int e;
+
+    if (!chain_session_ok(bytes_str(session_id)))
+        return -EINVAL;
+    r = calloc(1, sizeof *r);
+    if (!r)
+        return -ENOMEM;
+    r->spool = s;
+    buffer_init(&r->pending, PENDING_MAX);
+    memset(r->prev, '0', sizeof r->prev);
+    memcpy(r->session, session_id, strlen(session_id) + 1);
+    snprintf(name, sizeof name, "%s.jsonl", session_id);
+    r->fd = -1;
+    r->ctx = EVP_MD_CTX_new();
+    if (!r->ctx) {
+        record_free(r);
+        return -ENOMEM;
+    }
+    r->fd = openat(s->dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
+                   0600);
+    if (r->fd < 0) {
+        e = -errno;
+        atomic_fetch_add(&s->failures, 1);
+        record_free(r);
+        return e;
+    }
+    *ret = r;
+    return 0;
+}
+
+/* Takes back a line that was begun and not ended. */
+static void drop_open_line(struct record *r)
+{
+    if (!r->open)
+        return;
+    r->pending.end = r->pending.start + r->line_at;
+    r->pending.failed = false;
+    r->open = false;
+}
+
+#define ADD(b, literal) buffer_append((b), (literal), sizeof(literal) - 1)
+
+struct buffer *record_begin(struct record *r, const char *type)
+{
+    struct buffer *b = &r->pending;
+    char time[CLOCK_RFC3339_LEN + 1];
+
+    drop_open_line(r);
+    r->line_at = buffer_len(b);
+    r->open = true;
+    clock_rfc3339(clock_wall_us(), time);
+    ADD(b, "{\"seq\":");
+    jsonw_u64(b, r->seq);
+    ADD(b, ",\"time\":\"");
+    buffer_append(b, time, CLOCK_RFC3339_LEN);
+    ADD(b, "\",\"type\":\"");
+    buffer_append(b, type, strlen(type));
+    ADD(b, "\",\"session\":\"");
+    buffer_append(b, r->session, strlen(r->session));
+    ADD(b, "\"");
+    return b;
+}
+
+/* Appends prev and hash to the open line. */
+static int seal_line(struct record *r)
+{
+    struct buffer *b = &r->pending;
+    char hash[CHAIN_HEX];
+    struct bytes line;
+
+    ADD(b, CHAIN_PREV);
+    buffer_append(b, r->prev, CHAIN_HEX);
+    ADD(b, CHAIN_END);
+    if (b->failed)
+        return -ENOMEM;
+    line = bytes_of(b->p + b->start + r->line_at, buffer_len(b) - r->line_at);
+    if (line.len > RECORD_LINE_MAX - CHAIN_TAIL_LEN)
+        return -E2BIG;
+    if (memchr(line.p, '\n', line.len))
+        return -EBADMSG;
+    if (!chain_hash(r->ctx, r->spool->md, line, (struct bytes){0}, hash))
+        return -EIO;
+    b->end -= sizeof CHAIN_END - 1;
+    ADD(b, CHAIN_HASH);
+    buffer_append(b, hash, CHAIN_HEX);
+    ADD(b, CHAIN_END "\n");
+    if (b->failed)
+        return -ENOMEM;
+    memcpy(r->prev, hash, CHAIN_HEX);
+    return 0;
+}
+
+int record_end(struct record *r)
+{
+    int e;
+
+    if (!r->open)
+        return -EINVAL;
+    e = seal_line(r);
+    if (e != 0) {
+        drop_open_line(r);
+        return e;
+    }
+    r->open = false;
+    r->seq++;
+    return 0;
+}
+
+size_t record_pending(const struct record *r)
+{
+    return (r->open ? r->line_at : buffer_len(&r->pending)) - r->written;
+}
+
+/* Shows whole lines that have reached the file to the tap, and forgets them. */
+static void retire_lines(struct record *r)
+{
+    const struct record_spool *s = r->spool;
+    const uint8_t *p = r->pending.p + r->pending.start, *nl;
+    size_t done = 0;
+
+    if (!s->tap && r->written == buffer_len(&r->pending)) {
+        done = r->written;
+    } else {
+        while (done < r->written && (nl = memchr(p + done, '\n', r->written - done))) {
+            size_t n = (size_t)(nl - (p + done));
+
+            if (s->tap)
+                s->tap(r->session, bytes_of(p + done, n), s->tap_arg);
+            done += n + 1;
+        }
+    }
+    buffer_consume(&r->pending, done);
+    r->written -= done;
+    if (r->open)
+        r->line_at -= done;
+    if (buffer_len(&r->pending) == 0 && r->pending.cap > PENDING_KEEP)
+        buffer_reset(&r->pending, PENDING_KEEP);
+}
+
+int record_flush(struct record *r)
+{
+    int e = 0;
+
+    while (record_pending(r) > 0) {
+        const uint8_t *p = r->pending.p + r->pending.start + r->written;
+        ssize_t n = write(r->fd, p, record_pending(r));
+
+        if (n > 0) {
+            r->written += (size_t)n;
+            atomic_fetch_add(&r->spool->bytes, (uint64_t)n);
+            continue;
+        }
+        if (n < 0 && errno == EINTR)
+            continue;
+        e = n < 0 ? -errno : -EIO;
+        atomic_fetch_add(&r->spool->failures, 1);
+        atomic_store(&r->spool->unhealthy, true);
+        break;
+    }
+    if (r->written > 0) {
+        retire_lines(r);
+        if (e == 0)
+            atomic_store(&r->spool->unhealthy, false);
+    }
+    return e;
+}
+
+void record_close(struct record *r)
+{
+    if (!r)
+        return;
+    drop_open_line(r);
+    /* A failure has been counted; there is nowhere left to keep the lines. */
+    if (record_flush(r) != 0)
+        atomic_store(&r->spool->unhealthy, true);
+    record_free(r);
+}
