@@ -302,6 +302,18 @@ void relay_pass(struct relay *r, enum side to, struct bytes b)
     l->direct = b;
 }
 
+size_t relay_waiting(const struct relay *r, enum side to)
+{
+    return leg_waiting(&r->leg[to]);
+}
+
+void relay_drop(struct relay *r, enum side to)
+{
+    r->leg[to].dead = true;
+    r->leg[to].direct.len = 0;
+    buffer_reset(&r->leg[to].out, 0);
+}
+
 void relay_pause(struct relay *r, enum side s)
 {
     r->leg[s].paused = true;

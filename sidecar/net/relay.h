@@ -66,6 +66,10 @@ void relay_send(struct relay *r, enum side to, struct bytes b);
 void relay_pass(struct relay *r, enum side to, struct bytes b);
 /* Where a caller may build bytes for a side in place, behind all that was sent so far. */
 struct buffer *relay_out(struct relay *r, enum side to);
+/* Bytes that wait to be written to a side. */
+size_t relay_waiting(const struct relay *r, enum side to);
+/* Drops what waits for a side, and writes nothing to it any more. */
+void relay_drop(struct relay *r, enum side to);
 /* Stops and restarts reading from a side. The end of the peer's stream is noticed all the same. */
 void relay_pause(struct relay *r, enum side s);
 void relay_resume(struct relay *r, enum side s);

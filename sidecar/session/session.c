@@ -85,9 +85,9 @@ void session_to_loop(struct session *s, struct loop_task *start)
     struct guard *g = s->guard;
     struct loop *l = g->loops[atomic_fetch_add(&g->next_loop, 1) % g->n_loops];
 
-    loop_post(l, start);
     pthread_mutex_lock(&s->lock);
     s->loop = l;
+    loop_post(l, start);
     if (s->inbox && !s->inbox_posted) {
         s->inbox_posted = true;
         session_ref(s);
@@ -101,12 +101,13 @@ void session_to_loop(struct session *s, struct loop_task *start)
 static const struct target *find_captured(struct session *s)
 {
     const struct sockaddr *to = (const struct sockaddr *)&s->origin.original;
+    const char *ns = s->guard->agent.namespace_;
     uint16_t port = address_port(to);
 
     for (size_t i = 0; i < policy_n_targets(s->snapshot); i++) {
         const struct target *t = policy_target_at(s->snapshot, i);
 
-        if (!target_has_port(t, port))
+        if (!target_has_port(t, port) || (t->namespace_ && strcmp(t->namespace_, ns) != 0))
             continue;
         for (size_t j = 0; j < t->n_hosts; j++)
             if (t->hosts[j].prefix_len >= 0 ? target_host_matches(&t->hosts[j], to)

@@ -10,9 +10,9 @@
 #include "src-common/buffer.h"
 
 struct sql_limits {
-    size_t max_bytes;          /* 1 MiB */
-    size_t max_tokens;         /* 100 000 */
-    size_t max_nesting;        /* of parentheses, brackets and CASE: 500 */
+    size_t max_bytes;           /* 1 MiB */
+    size_t max_tokens;          /* 100 000 */
+    size_t max_nesting;         /* of parentheses, brackets and CASE: 500 */
     size_t max_comment_nesting; /* 32 */
 };
 extern const struct sql_limits sql_default_limits;
@@ -20,15 +20,16 @@ extern const struct sql_limits sql_default_limits;
 enum lex_result {
     LEX_OK = 0,
     LEX_TOO_COMPLEX, /* over a limit: 54001 (54000 for bytes) */
-    LEX_BAD,         /* unterminated literal or comment, NUL, bad UTF-8: no shape; the parser decides */
+    LEX_BAD, /* unterminated literal or comment, NUL, bad UTF-8: no shape; the parser decides */
 };
 
 /* Checks the limits and, when `shape` is not NULL, appends the shape: the text with every
- * number, string, bit string and dollar-quoted literal replaced by a mark of its kind, with comments and white space
- * runs reduced to one blank, everything else byte for byte (so that quoted and unquoted
- * identifiers, operators and keywords stay apart). Two texts with equal shapes have parse trees
- * that differ in constant values and locations only. Literals that are not constants in the
- * tree stay as they are: U&"…" identifiers, U&'…' with UESCAPE, E'' strings used with
- * adjacent-line continuation, numbers glued to identifiers, $n parameters … whenever in doubt, keep the text. */
+ * number, string, bit string and dollar-quoted literal replaced by a mark of its kind, with
+ * comments and white space runs reduced to one blank, everything else byte for byte (so that quoted
+ * and unquoted identifiers, operators and keywords stay apart). Two texts with equal shapes have
+ * parse trees that differ in constant values and locations only. Literals that are not constants in
+ * the tree stay as they are: U&"…" identifiers, U&'…' with UESCAPE, E'' strings used with
+ * adjacent-line continuation, numbers glued to identifiers, $n parameters … whenever in doubt, keep
+ * the text. */
 enum lex_result sql_lex(struct bytes sql, const struct sql_limits *limits, struct buffer *shape,
                         const char **ret_reason);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * SQL text to parse tree, in a child process. libpg_query can be made to crash, run long or eat
  * memory (deep expressions, see the README's limits), so it never runs in the guard: a helper
- * process parses, under limits of CPU, memory and time, and is replaced when it dies. A crash costs the one
- * statement, which is refused.
+ * process parses, under limits of CPU, memory and time, and is replaced when it dies. A crash costs
+ * the one statement, which is refused.
  */
 #pragma once
 
@@ -28,9 +28,13 @@ int sql_parser_parse(struct sql_parser *p, struct bytes sql, struct json_object 
                      struct error *err) MUST_CHECK;
 
 /* The helper's main: serves requests on descriptor 3 until it closes. Limits itself
- * (setrlimit, seccomp where it can, no core dumps, PR_SET_PDEATHSIG). Returns the exit status. */
+ * (setrlimit, seccomp where it can, no core dumps) and ends when the guard does. Has to be the
+ * first thing that main does. Returns the exit status. */
 int sql_parser_child_main(void);
 
 /* In-process parse without the child, for tools (`kubectl-guard explain`), tests and fuzzing.
  * Same results; lexer limits apply; runs on a thread of its own with a large stack. */
 int sql_parse_here(struct bytes sql, struct json_object **ret_tree, struct error *err) MUST_CHECK;
+
+/* The version of PostgreSQL whose grammar this is: "15.1". */
+const char *sql_parser_version(void);

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Requests for approval, shown.
+ */
+#pragma once
+
+#include "cli.h"
+
+#include <stdio.h>
+
+struct json_object;
+
+/* One request, whole, as `show` prints it. */
+void approval_view_print(const struct cli *cli, struct json_object *approval);
+/* "8s", "4m", "3h": since then, or until then; "-" when the time is not known. */
+void approval_view_age(const char *rfc3339, bool until, char out[static 16]);
+/* Sends the decision and prints what came of it. */
+enum exit_code approval_view_decide(const struct cli *cli, const char *command,
+                                    struct json_object *fields);

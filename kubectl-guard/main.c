@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * kubectl-guard: what people do with guards. Start-up, help, and the table of commands.
+ */
+#include "commands.h"
+
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+const struct option_spec global_options[] = {
+    {"socket", 0, "PATH", "the guard's control socket (CHAPERONE_SOCKET, /run/chaperone/control.sock)"},
+    {"output", 'o', "FORMAT", "table, wide, json or yaml"},
+    {"json", 0, NULL, "the same as -o json"},
+    {"no-color", 0, NULL, "no colours (also NO_COLOR; never when the output is no terminal)"},
+    {"help", 'h', NULL, "this help; with a command, that command's"},
+    {"version", 0, NULL, "print the version"},
+    {0},
+};
+
+const struct command commands[] = {
+    {"list", "", "requests for approval, pending ones first",
+     "Decided requests are kept for an hour.", list_options, 0, 0, cmd_list},
+    {"show", "ID", "one request, whole",
+     "Control characters, bidirectional overrides and invisible characters in the statement are\n"
+     "shown as escapes (\\x1b, <U+202E>): what you see is what will run.",
+     NULL, 1, 1, cmd_show},
+    {"approve", "ID [--reason R] [--for 15m | --uses N]", "approve a request",
+     "Without --for and --uses the rule says how often the statement may run (once, unless it says\n"
+     "otherwise). --uses N: this and identical statements, N in all. --for 15m: any number of\n"
+     "identical statements within that time. Exit code 1: refused, with the reason.",
+     approve_options, 1, 1, cmd_approve},
+    {"deny", "ID [--reason R]", "deny a request", "One person's denial decides.", deny_options, 1, 1,
+     cmd_deny},
+    {"watch", "", "requests as they come and are decided, until interrupted",
+     "Begins with what is pending. --json: one object a line.", NULL, 0, 0, cmd_watch},
+    {"sessions", "[--spool DIR]", "live sessions; with --spool, recorded ones",
+     "With --spool DIR no guard is asked: the records of the directory are listed and verified.",
+     sessions_options, 0, 0, cmd_sessions},
+    {"tail", "SESSION", "a session's record as it is written (all: every session)",
+     "Ends when the session does. --json: the record's lines as they are.", NULL, 1, 1, cmd_tail},
+    {"kill", "SESSION", "end a session", "Its client is told that an administrator ended it.", NULL,
+     1, 1, cmd_kill},
+    {"replay", "RECORD [--speed N]", "print a recorded session",
+     "RECORD is a file; with --spool DIR also a session's name. At once, unless --speed says\n"
+     "otherwise: 1 is as it was, 10 is ten times as fast. Values are as the agent saw them, that\n"
+     "is masked. --json: the lines as they are. Exit code 1: the record was tampered with.",
+     replay_options, 1, 1, cmd_replay},
+    {"verify", "RECORD...", "check that records are whole and unchanged",
+     "A line a file: OK, UNSEALED (the end is missing: still open, cut off, or the guard died) or\n"
+     "TAMPERED with the line where the chain breaks. Exit code 1 when any was tampered with, and\n"
+     "with --strict when any is unsealed.",
+     verify_options, 1, SIZE_MAX, cmd_verify},
+    {"export", "RECORD --asciicast F | --json F | --csv F", "convert a record",
+     "F may be - for standard output. asciicast v2 plays with asciinema; csv has a row for each\n"
+     "statement; json is one document.",
+     export_options, 1, 1, cmd_export},
+    {"explain", "--policies DIR --sql '...'", "what policies say about a statement, and why",
+     "Nothing is connected to: relations are not looked up, so a name without a schema is taken for\n"
+     "the first schema of --search-path (public). Exit code 1: denied.",
+     explain_options, 0, 0, cmd_explain},
+    {"test", "FILE...", "run tests of policies",
+     "FILE is YAML: {policies: DIR, cases: [{name, sql, target, database, searchPath, agent:\n"
+     "{namespace, serviceAccount, labels, groups}, expect: Allow|Deny|RequireApproval, rule}]}.\n"
+     "DIR is relative to the file. Exit code 1: a case failed.",
+     test_options, 1, SIZE_MAX, cmd_test},
+    {"status", "", "the guard's state", NULL, NULL, 0, 0, cmd_status},
+    {0},
+};
+
+static void print_help(void)
+{
+    puts("kubectl-guard: approve, watch and audit what AI agents do.\n\n"
+         "usage: kubectl-guard [--socket PATH] COMMAND [OPTIONS]\n\ncommands:");
+    for (const struct command *c = commands; c->name; c++)
+        printf("  %-10s %s\n", c->name, c->summary);
+    puts("\noptions, for every command:");
+    cli_print_options(global_options);
+    puts("\nexit codes: 0 done, 1 the answer is no, 2 usage, 3 could not reach\n"
+         "\nkubectl-guard COMMAND --help tells more about a command.");
+}
+
+static void print_command_help(const struct command *c)
+{
+    printf("kubectl-guard %s: %s\n\nusage: kubectl-guard %s %s\n", c->name, c->summary, c->name,
+           c->args);
+    if (c->help)
+        printf("\n%s\n", c->help);
+    if (c->options) {
+        puts("\noptions:");
+        cli_print_options(c->options);
+    }
+    puts("\noptions, for every command:");
+    cli_print_options(global_options);
+}
+
+static bool wants_color(const struct cli *cli)
+{
+    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+
+    return isatty(STDOUT_FILENO) && !(no_color && no_color[0]) && !cli_option(cli, "no-color") &&
+           !(term && strcmp(term, "dumb") == 0);
+}
+
+static enum exit_code run(struct cli *cli)
+{
+    const struct command *c = cli->command;
+
+    if (cli_option(cli, "version")) {
+        puts("kubectl-guard " CHAPERONE_VERSION);
+        return EXIT_DONE;
+    }
+    if (cli_option(cli, "help")) {
+        if (c)
+            print_command_help(c);
+        else
+            print_help();
+        return EXIT_DONE;
+    }
+    if (!c)
+        return cli_usage(cli, "which command?");
+    if (cli->n_args < c->min_args || cli->n_args > c->max_args)
+        return cli_usage(cli, cli->n_args < c->min_args ? "something is missing" : "too many words");
+    cli->color = wants_color(cli);
+    return c->run(cli);
+}
+
+int main(int argc, char **argv)
+{
+    struct error err = {0};
+    enum exit_code code;
+    struct cli cli;
+
+    if (!setlocale(LC_CTYPE, "C.UTF-8"))
+        setlocale(LC_CTYPE, "");
+    signal(SIGPIPE, SIG_DFL);
+    code = cli_parse(argc, argv, &cli, &err);
+    code = code == EXIT_DONE ? run(&cli) : cli_usage(&cli, "%s", err.text);
+    cli_done(&cli);
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return cli_fail(EXIT_UNREACHABLE, "cannot write the output: %m");
+    return code;
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Command line of the guard.
+ */
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char help_text[] =
+    "Usage: chaperone-sidecar --policies DIR [OPTION]...\n"
+    "\n"
+    "The guard: takes an agent's connections, applies GuardPolicies, records, and relays.\n"
+    "\n"
+    "Policy and identity\n"
+    "  --policies DIR             GuardPolicy and GuardTarget YAML files; reloaded on change\n"
+    "  --secrets DIR              DIR/<secretName>/<key>, as Kubernetes mounts Secrets\n"
+    "  --namespace NS             the agent's namespace (default \"default\")\n"
+    "  --pod NAME                 the agent's pod name (default \"local\")\n"
+    "  --service-account SA       the agent's service account (default \"default\")\n"
+    "  --labels K=V,K=V           the agent's labels\n"
+    "\n"
+    "Traffic (at least one)\n"
+    "  --listen ADDR:PORT=TARGET  accept for one GuardTarget; may be repeated\n"
+    "  --capture PORT             accept what chaperone-init redirects\n"
+    "\n"
+    "Records and people\n"
+    "  --spool DIR                where records are written (required)\n"
+    "  --control PATH             unix socket for kubectl-guard\n"
+    "  --status ADDR:PORT         /livez /readyz /metrics\n"
+    "  --trust DIR                writes the CA that the agent has to trust\n"
+    "\n"
+    "Limits\n"
+    "  --workers N                worker loops (default 1)\n"
+    "  --max-sessions N           more are refused politely (default 1000)\n"
+    "  --handshake-timeout S      from accept to logged in (default 30)\n"
+    "  --stale-after S            how long the last good policy outlives an invalid one\n"
+    "                             (default 600)\n"
+    "  --log-level LEVEL          debug, info, warn, error (default info)\n"
+    "  --help, --version\n"
+    "\n"
+    "Exit status: 0 ended by a signal, 1 could not start, 2 wrong usage.\n";
+
+enum {
+    OPT_POLICIES = 1, OPT_SECRETS, OPT_NAMESPACE, OPT_POD, OPT_SERVICE_ACCOUNT, OPT_LABELS,
+    OPT_LISTEN, OPT_CAPTURE, OPT_SPOOL, OPT_CONTROL, OPT_STATUS, OPT_TRUST, OPT_WORKERS,
+    OPT_MAX_SESSIONS, OPT_HANDSHAKE_TIMEOUT, OPT_STALE_AFTER, OPT_LOG_LEVEL, OPT_HELP, OPT_VERSION,
+    OPT_LATER, /* of the contract, not in this version */
+};
+
+static const struct option long_options[] = {
+    {"policies", required_argument, NULL, OPT_POLICIES},
+    {"secrets", required_argument, NULL, OPT_SECRETS},
+    {"namespace", required_argument, NULL, OPT_NAMESPACE},
+    {"pod", required_argument, NULL, OPT_POD},
+    {"service-account", required_argument, NULL, OPT_SERVICE_ACCOUNT},
+    {"labels", required_argument, NULL, OPT_LABELS},
+    {"listen", required_argument, NULL, OPT_LISTEN},
+    {"capture", required_argument, NULL, OPT_CAPTURE},
+    {"spool", required_argument, NULL, OPT_SPOOL},
+    {"control", required_argument, NULL, OPT_CONTROL},
+    {"status", required_argument, NULL, OPT_STATUS},
+    {"trust", required_argument, NULL, OPT_TRUST},
+    {"workers", required_argument, NULL, OPT_WORKERS},
+    {"max-sessions", required_argument, NULL, OPT_MAX_SESSIONS},
+    {"handshake-timeout", required_argument, NULL, OPT_HANDSHAKE_TIMEOUT},
+    {"stale-after", required_argument, NULL, OPT_STALE_AFTER},
+    {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {"kubernetes", no_argument, NULL, OPT_LATER},
+    {"issuers", required_argument, NULL, OPT_LATER},
+    {"upload", required_argument, NULL, OPT_LATER},
+    {"s3-endpoint", required_argument, NULL, OPT_LATER},
+    {"s3-region", required_argument, NULL, OPT_LATER},
+    {"s3-lock", required_argument, NULL, OPT_LATER},
+    {"s3-credentials", required_argument, NULL, OPT_LATER},
+    {0},
+};
+
+static int parse_number(const char *option, const char *text, unsigned min, unsigned max,
+                        unsigned *ret, struct error *err)
+{
+    char *end;
+    unsigned long v = strtoul(text, &end, 10);
+
+    if (!*text || *end || *text == '-' || v < min || v > max)
+        return error_set(err, -EINVAL, "--%s: '%s' is not a number from %u to %u", option, text,
+                         min, max);
+    *ret = (unsigned)v;
+    return 0;
+}
+
+static int add_listen(struct options *o, char *text, struct error *err)
+{
+    char *equals = strrchr(text, '=');
+    int rc;
+
+    if (!equals || !equals[1])
+        return error_set(err, -EINVAL, "--listen: '%s' is not ADDR:PORT=TARGET", text);
+    if (o->n_listen == OPTIONS_MAX_LISTEN)
+        return error_set(err, -EINVAL, "--listen: more than %d listeners", OPTIONS_MAX_LISTEN);
+    *equals = '\0';
+    rc = address_parse(text, &o->listen[o->n_listen].addr, err);
+    if (rc)
+        return error_prefix(err, rc, "--listen");
+    o->listen[o->n_listen++].target = equals + 1;
+    return 0;
+}
+
+static int parse_labels(struct options *o, char *text, struct error *err)
+{
+    char *save = NULL;
+    size_t n = 0;
+
+    for (char *pair = strtok_r(text, ",", &save); pair; pair = strtok_r(NULL, ",", &save)) {
+        char *equals = strchr(pair, '=');
+
+        if (!equals || equals == pair)
+            return error_set(err, -EINVAL, "--labels: '%s' is not KEY=VALUE", pair);
+        if (n == 2 * OPTIONS_MAX_LABELS)
+            return error_set(err, -EINVAL, "--labels: more than %d labels", OPTIONS_MAX_LABELS);
+        *equals = '\0';
+        o->labels[n++] = pair;
+        o->labels[n++] = equals + 1;
+    }
+    return 0;
+}
+
+static int take_option(struct options *o, int opt, const char *name, char *value,
+                       struct error *err)
+{
+    unsigned port;
+    int rc;
+
+    switch (opt) {
+    case OPT_POLICIES: o->policies = value; return 0;
+    case OPT_SECRETS: o->secrets = value; return 0;
+    case OPT_NAMESPACE: o->agent.namespace_ = value; return 0;
+    case OPT_POD: o->agent.pod = value; return 0;
+    case OPT_SERVICE_ACCOUNT: o->agent.service_account = value; return 0;
+    case OPT_LABELS: return parse_labels(o, value, err);
+    case OPT_LISTEN: return add_listen(o, value, err);
+    case OPT_CAPTURE:
+        rc = parse_number(name, value, 1, 65535, &port, err);
+        o->capture_port = (uint16_t)port;
+        return rc;
+    case OPT_SPOOL: o->spool = value; return 0;
+    case OPT_CONTROL: o->control = value; return 0;
+    case OPT_STATUS: o->status = value; return 0;
+    case OPT_TRUST: o->trust = value; return 0;
+    case OPT_WORKERS: return parse_number(name, value, 1, 16, &o->workers, err);
+    case OPT_MAX_SESSIONS: return parse_number(name, value, 1, 100000, &o->max_sessions, err);
+    case OPT_HANDSHAKE_TIMEOUT:
+        return parse_number(name, value, 1, 600, &o->handshake_timeout_s, err);
+    case OPT_STALE_AFTER: return parse_number(name, value, 1, 86400, &o->stale_after_s, err);
+    case OPT_LOG_LEVEL: o->log_level = value; return 0;
+    case OPT_LATER:
+        return error_set(err, -EINVAL, "--%s: this version of the guard does not have it yet", name);
+    default:
+        return error_set(err, -EINVAL, "try --help");
+    }
+}
+
+static int check(const struct options *o, struct error *err)
+{
+    if (!o->policies)
+        return error_set(err, -EINVAL, "--policies DIR is missing; try --help");
+    if (!o->spool)
+        return error_set(err, -EINVAL, "--spool DIR is missing: nothing is forwarded unrecorded");
+    if (!o->n_listen && !o->capture_port)
+        return error_set(err, -EINVAL, "--listen or --capture is missing: there is nothing to guard");
+    return 0;
+}
+
+int options_parse(int argc, char **argv, struct options *ret, struct error *err)
+{
+    int opt, index = 0, rc;
+
+    *ret = (struct options){.workers = 1,
+                            .max_sessions = 1000,
+                            .handshake_timeout_s = 30,
+                            .stale_after_s = 600,
+                            .log_level = "info"};
+    ret->agent = (struct agent){"default", "local", "default", NULL, NULL};
+    opterr = 0;
+    while ((opt = getopt_long(argc, argv, ":", long_options, &index)) != -1) {
+        if (opt == OPT_HELP || opt == OPT_VERSION) {
+            fputs(opt == OPT_HELP ? help_text : "chaperone-sidecar " CHAPERONE_VERSION "\n", stdout);
+            return 1;
+        }
+        if (opt == '?')
+            return error_set(err, -EINVAL, "unknown option '%s'; try --help", argv[optind - 1]);
+        if (opt == ':')
+            return error_set(err, -EINVAL, "%s needs a value; try --help", argv[optind - 1]);
+        rc = take_option(ret, opt, long_options[index].name, optarg, err);
+        if (rc)
+            return rc;
+    }
+    if (optind < argc)
+        return error_set(err, -EINVAL, "'%s' is not an option; try --help", argv[optind]);
+    ret->agent.labels = ret->labels;
+    return check(ret, err);
+}

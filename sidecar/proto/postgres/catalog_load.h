@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Reads the catalogue over the agent's own upstream session, at a moment when nothing else is
+ * outstanding there. Pure over messages: the handshake thread and the loop both drive it.
+ */
+#pragma once
+
+#include "sidecar/sql/catalog.h"
+#include "wire.h"
+
+#include <openssl/evp.h>
+
+struct session;
+struct pgcontext;
+
+struct pgcollector {
+    struct catalog_builder *builder;
+    struct buffer search_path; /* schema names, newline-separated */
+    unsigned step, n_steps;    /* Query whose answer is coming; how many there are */
+    unsigned first_query;      /* step of catalog_queries[0] */
+    unsigned query_of_step[CATALOG_N_QUERIES + 8];
+    bool done;
+    EVP_MD_CTX *md;            /* over the rows of the catalogue */
+    uint8_t digest[32];        /* when done */
+    char failure[256]; /* the upstream's first error */
+};
+
+/* Appends the queries to `out`. In a transaction block they run behind a savepoint, else in a
+ * read-only transaction; both are rolled back, search_path with them. */
+int pgcollector_new(bool in_transaction, struct buffer *out, struct pgcollector **ret) MUST_CHECK;
+void pgcollector_free(struct pgcollector *c); /* accepts NULL */
+/* One backend message. -EBADMSG when it cannot be an answer to our queries. After the last one
+ * c->done is set, and c->failure tells whether anything failed. */
+int pgcollector_message(struct pgcollector *c, const struct pgwire_msg *m) MUST_CHECK;
+
+/* What came of it: the catalogue (known already, or built, which parses the views' definitions)
+ * and the context for it. Blocks: not on a loop. Any thread; the collector is done. */
+int pgcollector_context(struct pgcollector *c, struct session *s, const char *database,
+                        const char *user, struct pgcontext **ret, char **ret_search_path,
+                        struct error *err) MUST_CHECK;

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the flow writes into the record (docs/records.md).
+ */
+#include "flow.h"
+
+#include "src-common/clock.h"
+
+#include <stdio.h>
+
+static void finish_line(struct pgflow *f)
+{
+    if (record_end(f->record) != 0) {
+        atomic_fetch_add(&f->session->guard->counters.record_failures, 1);
+        pgflow_fatal(f, "58030", "the session cannot be recorded");
+    }
+}
+
+static const char *verdict_name(enum verdict v)
+{
+    static const char *const names[] = {"Deny", "RequireApproval", "Allow"};
+
+    return names[v];
+}
+
+void pgflow_record_statement(struct pgflow *f, uint32_t n, const char *kind, struct bytes text,
+                             struct bytes parameters_json, const struct pgverdict *v,
+                             const struct pgdenial *denied)
+{
+    struct buffer *b = record_begin(f->record, "statement");
+    const struct decision *d = v ? &v->decision : NULL;
+
+    jsonw_ku64(b, "n", n);
+    jsonw_kstr(b, "kind", bytes_str(kind));
+    jsonw_kstr(b, "text", text);
+    if (parameters_json.len) {
+        jsonw_key(b, "parameters");
+        buffer_add(b, parameters_json);
+    }
+    jsonw_kstr(b, "verdict", bytes_str(denied || !d ? "Deny" : verdict_name(d->verdict)));
+    if (d && d->policy)
+        jsonw_kstr(b, "policy", bytes_str(d->policy));
+    if (d && d->rule)
+        jsonw_kstr(b, "rule", bytes_str(d->rule));
+    if (d && d->audited) {
+        jsonw_key(b, "wouldDeny");
+        if (d->would == VERDICT_ALLOW)
+            buffer_append(b, "false", 5);
+        else
+            buffer_append(b, "true", 4);
+    }
+    if (d && d->verdict != VERDICT_ALLOW)
+        jsonw_kstr(b, "reason", bytes_str(d->reason));
+    finish_line(f);
+    f->stat_statements++;
+    atomic_fetch_add_explicit(&f->session->statements, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&f->session->guard->counters.statements, 1, memory_order_relaxed);
+}
+
+void pgflow_record_decision(struct pgflow *f, uint32_t n, const struct pgverdict *v,
+                            const struct pgdenial *d)
+{
+    struct buffer *b = record_begin(f->record, "decision");
+    char request[64];
+
+    snprintf(request, sizeof request, "%s/%u", f->session->id, n);
+    jsonw_ku64(b, "n", n);
+    jsonw_kstr(b, "verdict", BYTES("Deny"));
+    jsonw_kstr(b, "sqlstate", bytes_str(d->sqlstate));
+    if (v && v->decision.policy)
+        jsonw_kstr(b, "policy", bytes_str(v->decision.policy));
+    if (v && v->decision.rule)
+        jsonw_kstr(b, "rule", bytes_str(v->decision.rule));
+    jsonw_kstr(b, "reason", bytes_str(d->detail[0] ? d->detail : d->message));
+    jsonw_kstr(b, "requestId", bytes_str(request));
+    finish_line(f);
+}
+
+/* Who decided, and why, comes from the registry. */
+static void record_decisions(struct buffer *b, struct pgflow *f)
+{
+    struct approval_info info;
+
+    if (approvals_get(f->session->guard->approvals, f->approval_id, &info) != 0)
+        return;
+    jsonw_kstr(b, "digest", bytes_str(info.digest));
+    jsonw_key(b, "decisions");
+    buffer_add_u8(b, '[');
+    for (size_t i = 0; i < info.n_decisions; i++) {
+        char at[CLOCK_RFC3339_LEN + 1];
+
+        clock_rfc3339(info.decisions[i].at_us, at);
+        buffer_append(b, i ? ",{" : "{", i ? 2 : 1);
+        jsonw_kstr(b, "by", bytes_str(info.decisions[i].by));
+        jsonw_kstr(b, "decision", bytes_str(info.decisions[i].decision));
+        jsonw_kstr(b, "reason", bytes_str(info.decisions[i].reason));
+        jsonw_kstr(b, "at", bytes_str(at));
+        buffer_add_u8(b, '}');
+    }
+    buffer_add_u8(b, ']');
+    if (info.n_decisions) {
+        const struct approval_decision *last = &info.decisions[info.n_decisions - 1];
+
+        jsonw_kstr(b, "by", bytes_str(last->by));
+        jsonw_kstr(b, "reason", bytes_str(last->reason));
+    }
+    approval_info_done(&info);
+}
+
+void pgflow_record_approval(struct pgflow *f, const char *phase)
+{
+    struct buffer *b = record_begin(f->record, "approval");
+
+    jsonw_ku64(b, "n", f->approval_n);
+    jsonw_kstr(b, "id", bytes_str(f->approval_id));
+    jsonw_kstr(b, "phase", bytes_str(phase));
+    record_decisions(b, f);
+    finish_line(f);
+}
+
+void pgflow_record_error(struct pgflow *f, uint32_t n, struct bytes body, bool notice)
+{
+    struct buffer *b = record_begin(f->record, notice ? "notice" : "error");
+
+    jsonw_ku64(b, "n", n);
+    if (notice)
+        jsonw_kstr(b, "severity", pgwire_error_field(body, 'V'));
+    jsonw_kstr(b, "sqlstate", pgwire_error_field(body, 'C'));
+    jsonw_kstr(b, "message", pgwire_error_field(body, 'M'));
+    if (!notice)
+        jsonw_kstr(b, "from", BYTES("upstream"));
+    finish_line(f);
+}
+
+/* ---- results ---- */
+
+void pgresult_open(struct pgflow *f, uint32_t n, struct rowplan *plan)
+{
+    struct pgresult *r = &f->result;
+
+    rowplan_unref(r->plan);
+    r->plan = plan ? rowplan_ref(plan) : NULL;
+    r->n = n;
+    r->rows = r->bytes = 0;
+    r->truncated = false;
+    r->open = true;
+    buffer_reset(&r->json, 16 * 1024);
+}
+
+void pgresult_row(struct pgflow *f, struct bytes body)
+{
+    struct pgresult *r = &f->result;
+    const struct recording_settings *s = f->context->recording;
+
+    r->rows++;
+    r->bytes += body.len;
+    if (s->statements_only || !r->plan)
+        return;
+    if (r->truncated || buffer_len(&r->json) + body.len > s->max_result_bytes) {
+        r->truncated = true;
+        return;
+    }
+    buffer_add_u8(&r->json, buffer_len(&r->json) ? ',' : '[');
+    row_to_record(r->plan, body, &r->json);
+}
+
+void pgresult_close(struct pgflow *f, struct bytes tag, bool suspended)
+{
+    struct pgresult *r = &f->result;
+    struct buffer *b = record_begin(f->record, "result");
+
+    jsonw_ku64(b, "n", r->n);
+    if (r->plan) {
+        jsonw_key(b, "columns");
+        rowplan_to_record(r->plan, b);
+    }
+    if (buffer_len(&r->json)) {
+        jsonw_key(b, "rows");
+        buffer_add(b, buffer_bytes(&r->json));
+        buffer_add_u8(b, ']');
+    }
+    jsonw_ku64(b, "rowCount", r->rows);
+    jsonw_ku64(b, "bytes", r->bytes);
+    if (r->truncated) {
+        jsonw_key(b, "truncated");
+        buffer_append(b, "true", 4);
+    }
+    jsonw_kstr(b, "tag", suspended ? BYTES("(suspended)") : tag);
+    finish_line(f);
+    rowplan_unref(r->plan);
+    r->plan = NULL;
+    r->open = false;
+    buffer_reset(&r->json, 16 * 1024);
+}

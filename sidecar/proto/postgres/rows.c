@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Result rows.
+ */
+#include "rows.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+/* Type OIDs from PostgreSQL's pg_type.dat; they never change. */
+static enum column_type type_of(uint32_t oid)
+{
+    switch (oid) {
+    case 25: case 1043: case 1042: case 19: case 705: case 142: case 2275: /* text, varchar, … */
+        return COLUMN_TYPE_TEXT;
+    case 114:
+        return COLUMN_TYPE_JSON;
+    case 3802:
+        return COLUMN_TYPE_JSONB;
+    case 20:
+        return COLUMN_TYPE_INTEGER8;
+    case 16: case 18: case 21: case 23: case 26: case 27: case 28: case 29: case 700: case 701:
+    case 1082: case 1083: case 1114: case 1184: case 1186: case 1266: case 2278: case 2950:
+    case 24: case 2202: case 2203: case 2204: case 2205: case 2206: case 4089: case 4096:
+    case 600: case 601: case 602: case 603: case 604: case 628: case 718: case 829: case 774:
+        return COLUMN_TYPE_HARMLESS;
+    case 1000: case 1001: case 1002: case 1003: case 1005: case 1007: case 1009: case 1014:
+    case 1015: case 1016: case 1021: case 1022: case 1028: case 199: case 3807: case 1231:
+    case 1263: case 2287: case 2249: case 1182: case 1115: case 1185: case 2951: case 143:
+        return COLUMN_TYPE_COMPOUND;
+    default:
+        return COLUMN_TYPE_OPAQUE; /* numeric, bytea, inet, …, and whatever users define */
+    }
+}
+
+/* Values that only detectors look at can be replaced inside the text form of a type that users
+ * defined (citext, enums, composites): its text form is text. */
+static bool text_form_is_text(const struct rowplan_column *col)
+{
+    return col->format == 0 && (col->type == COLUMN_TYPE_TEXT || col->type == COLUMN_TYPE_COMPOUND ||
+                                col->type == COLUMN_TYPE_JSON || col->type == COLUMN_TYPE_JSONB ||
+                                col->type_oid >= 16384);
+}
+
+struct plan_maker {
+    struct pgcontext *context;
+    struct rowplan *plan;
+    bool touches_masked, strict;
+};
+
+static void plan_mask(struct rowplan *p, struct rowplan_column *col, enum mask_method method,
+                      const char *rule)
+{
+    col->action = COLUMN_MASK;
+    col->method = method;
+    col->rule = rule;
+    p->any_mask = true;
+}
+
+static void plan_action(const struct plan_maker *m, struct rowplan_column *col)
+{
+    struct mask_origin o = {MASK_NONE, NULL, false};
+
+    if (col->table_oid)
+        o = maskmap_origin(m->context->masks, col->table_oid, col->attribute);
+    if (o.method != MASK_NONE)
+        plan_mask(m->plan, col, o.method, o.rule);
+    else if (m->context->column_masks && o.unknown_relation)
+        plan_mask(m->plan, col, MASK_REDACT, "unknown relation");
+    else if (m->strict && (col->table_oid == 0 || col->attribute <= 0))
+        plan_mask(m->plan, col, MASK_REDACT, "column without origin");
+    else if (m->context->detectors && col->type != COLUMN_TYPE_HARMLESS)
+        col->action = COLUMN_SCAN;
+    m->plan->any_scan |= col->action == COLUMN_SCAN;
+}
+
+static int plan_column(const struct pgwire_column *c, unsigned i, void *arg)
+{
+    struct plan_maker *m = arg;
+    struct rowplan_column *col = &m->plan->columns[i];
+
+    *col = (struct rowplan_column){.table_oid = c->table_oid,
+                                   .type_oid = c->type_oid,
+                                   .attribute = c->attribute,
+                                   .format = c->format,
+                                   .type = type_of(c->type_oid)};
+    /* Names are kept as offsets until all of them are there: the buffer may move. */
+    col->name = (struct bytes){(const uint8_t *)(uintptr_t)buffer_len(&m->plan->names), c->name.len};
+    plan_action(m, col);
+    return buffer_add(&m->plan->names, c->name);
+}
+
+static struct rowplan *plan_alloc(struct pgcontext *c, uint16_t n)
+{
+    struct rowplan *p = calloc(1, sizeof *p + n * sizeof p->columns[0]);
+
+    if (!p)
+        return NULL;
+    p->refs = 1;
+    p->n = n;
+    p->context = pgcontext_ref(c);
+    buffer_init(&p->names, 1 << 20);
+    return p;
+}
+
+int rowplan_new(struct pgcontext *c, struct bytes row_description, bool touches_masked, bool strict,
+                struct rowplan **ret)
+{
+    uint16_t n = row_description.len >= 2 ? get_be16(row_description.p) : 0;
+    struct plan_maker m = {c, plan_alloc(c, n), touches_masked, strict};
+    int rc;
+
+    if (!m.plan)
+        return -ENOMEM;
+    rc = pgwire_parse_row_description(row_description, plan_column, &m, &n);
+    if (rc) {
+        rowplan_unref(m.plan);
+        return rc;
+    }
+    for (unsigned i = 0; i < n; i++)
+        m.plan->columns[i].name.p =
+            m.plan->names.p + m.plan->names.start + (uintptr_t)m.plan->columns[i].name.p;
+    *ret = m.plan;
+    return 0;
+}
+
+int rowplan_with_formats(const struct rowplan *p, struct bytes formats, uint16_t n_formats,
+                         struct rowplan **ret)
+{
+    struct rowplan *copy = plan_alloc(p->context, p->n);
+
+    if (!copy)
+        return -ENOMEM;
+    if (n_formats > 1 && n_formats != p->n) {
+        rowplan_unref(copy);
+        return -EBADMSG;
+    }
+    copy->any_mask = p->any_mask;
+    copy->any_scan = p->any_scan;
+    if (buffer_add(&copy->names, buffer_bytes(&p->names)) != 0) {
+        rowplan_unref(copy);
+        return -ENOMEM;
+    }
+    for (uint16_t i = 0; i < p->n; i++) {
+        copy->columns[i] = p->columns[i];
+        copy->columns[i].format = (int16_t)pgwire_format(formats, n_formats, i);
+        copy->columns[i].name.p = copy->names.p + (p->columns[i].name.p - p->names.p);
+    }
+    *ret = copy;
+    return 0;
+}
+
+struct rowplan *rowplan_ref(struct rowplan *p)
+{
+    p->refs++;
+    return p;
+}
+
+void rowplan_unref(struct rowplan *p)
+{
+    if (!p || --p->refs)
+        return;
+    buffer_done(&p->names);
+    pgcontext_unref(p->context);
+    free(p);
+}
+
+/* ---- cells ---- */
+
+static void put_null(struct buffer *out)
+{
+    buffer_add_be32(out, UINT32_MAX);
+}
+
+static void put_cell(struct buffer *out, struct bytes cell)
+{
+    buffer_add_be32(out, (uint32_t)cell.len);
+    buffer_add(out, cell);
+}
+
+/* A masked column's value. Types that no text fits become NULL: a client that decodes them
+ * keeps working. */
+static int put_masked(const struct rowplan *p, const struct rowplan_column *col,
+                      struct row_scratch *scratch, struct bytes cell, struct buffer *out)
+{
+    const struct masker *masker = p->context->guard->masker;
+    struct buffer *text = &scratch->cell;
+    bool json = col->type == COLUMN_TYPE_JSON || col->type == COLUMN_TYPE_JSONB;
+    int rc;
+
+    scratch->masked_values++;
+    if (col->method == MASK_NULL || !(json || col->type == COLUMN_TYPE_TEXT ||
+                                      (col->type_oid >= 16384 && col->format == 0 &&
+                                       col->type == COLUMN_TYPE_TEXT))) {
+        put_null(out);
+        return 0;
+    }
+    buffer_reset(text, 64 * 1024);
+    if (json) {
+        if (col->type == COLUMN_TYPE_JSONB && col->format == 1)
+            buffer_add_u8(text, 1); /* jsonb's binary version */
+        buffer_append(text, "\"" MASK_REDACTED "\"", sizeof MASK_REDACTED + 1);
+        rc = text->failed ? -ENOMEM : 0;
+    } else {
+        rc = mask_text(masker, col->method, cell, text);
+    }
+    if (rc)
+        return rc;
+    put_cell(out, buffer_bytes(text));
+    return 0;
+}
+
+static int put_scanned_integer(const struct rowplan *p, struct row_scratch *scratch,
+                               struct bytes cell, struct buffer *out)
+{
+    struct span spans[4];
+    char digits[24];
+    int n;
+
+    if (cell.len != 8) {
+        put_cell(out, cell);
+        return 0;
+    }
+    n = snprintf(digits, sizeof digits, "%lld", (long long)get_be64(cell.p));
+    if (detect_exact(p->context->detectors, scratch->detect, bytes_of(digits, (size_t)n), spans,
+                     ARRAY_LEN(spans)) != 0) {
+        scratch->masked_values++;
+        put_null(out);
+    } else {
+        put_cell(out, cell);
+    }
+    return 0;
+}
+
+static int put_scanned(const struct rowplan *p, const struct rowplan_column *col,
+                       struct row_scratch *scratch, struct bytes cell, struct buffer *out)
+{
+    struct buffer *text = &scratch->cell;
+    bool changed = false;
+    int rc;
+
+    if (col->type == COLUMN_TYPE_INTEGER8 && col->format == 1)
+        return put_scanned_integer(p, scratch, cell, out);
+    buffer_reset(text, 64 * 1024);
+    rc = detect_mask_text(p->context->detectors, scratch->detect, p->context->guard->masker,
+                          p->context->detector_method, cell, text, &changed);
+    if (rc)
+        return rc;
+    if (!changed) {
+        put_cell(out, cell);
+        return 0;
+    }
+    scratch->masked_values++;
+    if (text_form_is_text(col) || col->type == COLUMN_TYPE_TEXT || col->type == COLUMN_TYPE_JSON ||
+        col->type == COLUMN_TYPE_JSONB)
+        put_cell(out, buffer_bytes(text));
+    else
+        put_null(out);
+    return text->failed ? -ENOMEM : 0;
+}
+
+int row_rewrite(const struct rowplan *p, struct row_scratch *scratch, struct bytes body,
+                struct buffer *out)
+{
+    struct cursor c = cursor_over(body);
+    size_t mark = pgwire_start(out, PGWIRE_B_DATA_ROW);
+    uint16_t n = cursor_be16(&c);
+
+    if (n != p->n)
+        return -EBADMSG;
+    buffer_add_be16(out, n);
+    for (unsigned i = 0; i < n; i++) {
+        const struct rowplan_column *col = &p->columns[i];
+        struct bytes cell = pgwire_next_value(&c);
+        int rc = 0;
+
+        if (c.bad)
+            return -EBADMSG;
+        if (!cell.p)
+            put_null(out);
+        else if (col->action == COLUMN_MASK)
+            rc = put_masked(p, col, scratch, cell, out);
+        else if (col->action == COLUMN_SCAN)
+            rc = put_scanned(p, col, scratch, cell, out);
+        else
+            put_cell(out, cell);
+        if (rc)
+            return rc;
+    }
+    pgwire_finish(out, mark);
+    if (!cursor_at_end(&c))
+        return -EBADMSG;
+    return out->failed ? -ENOMEM : 0;
+}
+
+int row_mask_text(const struct pgcontext *c, struct row_scratch *scratch, struct bytes text,
+                  struct buffer *out)
+{
+    bool changed = false;
+    int rc = 0;
+
+    if (c->detectors)
+        rc = detect_mask_text(c->detectors, scratch->detect, c->guard->masker, c->detector_method,
+                              text, out, &changed);
+    if (rc)
+        return rc;
+    if (changed)
+        scratch->masked_values++;
+    else
+        buffer_add(out, text);
+    return out->failed ? -ENOMEM : 0;
+}
+
+/* ---- record ---- */
+
+static void record_cell(const struct rowplan_column *col, struct bytes cell, struct buffer *out)
+{
+    static const char hex[] = "0123456789abcdef";
+
+    if (!cell.p) {
+        buffer_append(out, "null", 4);
+        return;
+    }
+    if (col->format == 0 || col->type == COLUMN_TYPE_TEXT || col->type == COLUMN_TYPE_JSON) {
+        jsonw_str(out, cell);
+        return;
+    }
+    if (col->type == COLUMN_TYPE_JSONB && cell.len) {
+        jsonw_str(out, (struct bytes){cell.p + 1, cell.len - 1});
+        return;
+    }
+    buffer_append(out, "\"\\\\x", 4);
+    for (size_t i = 0; i < cell.len; i++) {
+        uint8_t pair[2] = {(uint8_t)hex[cell.p[i] >> 4], (uint8_t)hex[cell.p[i] & 15]};
+
+        buffer_append(out, pair, 2);
+    }
+    buffer_add_u8(out, '"');
+}
+
+void row_to_record(const struct rowplan *p, struct bytes body, struct buffer *out)
+{
+    struct cursor c = cursor_over(body);
+    uint16_t n = cursor_be16(&c);
+
+    buffer_add_u8(out, '[');
+    for (unsigned i = 0; i < n && i < p->n && !c.bad; i++) {
+        if (i)
+            buffer_add_u8(out, ',');
+        record_cell(&p->columns[i], pgwire_next_value(&c), out);
+    }
+    buffer_add_u8(out, ']');
+}
+
+void rowplan_to_record(const struct rowplan *p, struct buffer *out)
+{
+    buffer_add_u8(out, '[');
+    for (unsigned i = 0; i < p->n; i++) {
+        buffer_append(out, i ? ",{" : "{", i ? 2 : 1);
+        jsonw_kstr(out, "name", p->columns[i].name);
+        jsonw_key(out, "masked");
+        if (p->columns[i].action == COLUMN_MASK)
+            buffer_append(out, "true}", 5);
+        else
+            buffer_append(out, "false}", 6);
+    }
+    buffer_add_u8(out, ']');
+}

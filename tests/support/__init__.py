@@ -1,0 +1,1 @@
+"""What integration tests and benchmarks share: real servers, namespaces, the guard."""
