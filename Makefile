@@ -1,7 +1,9 @@
 # Chaperone. `make help` lists the targets; README.md says what they are for.
 VERSION ?= 0.1.0
 VARIANT ?= release
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 PREFIX  ?= /usr/local
 V       ?= 0
 Q       := $(if $(filter 1,$(V)),,@)
@@ -15,7 +17,7 @@ PKG_LIBS := -lpg_query
 PKG_CONFIG ?= pkg-config
 
 ifeq ($(filter help clean deps install-deps demo test test-fast bench,$(MAKECMDGOALS)),)
-MISSING := $(foreach p,$(PKGS),$(if $(shell $(PKG_CONFIG) --exists $(p) && echo y),,$(p)))
+MISSING := $(strip $(foreach p,$(PKGS),$(if $(shell $(PKG_CONFIG) --exists $(p) && echo y),,$(p))))
 ifneq ($(MISSING),)
 $(error pkg-config does not know: $(MISSING). Run `make deps` (as root) to install what is missing)
 endif

@@ -41,7 +41,7 @@ void log_event(enum log_level level, const char *event, const struct log_field *
     }
     buffer_append(&b, "}\n", 2);
     /* One write a line, so that lines of threads do not mix. Nothing to do if it fails. */
-    if (!b.failed && write(STDERR_FILENO, b.p, buffer_len(&b)) < 0)
-        threshold = threshold;
+    if (!b.failed)
+        (void)!write(STDERR_FILENO, b.p, buffer_len(&b));
     buffer_done(&b);
 }

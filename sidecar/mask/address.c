@@ -41,8 +41,8 @@ void ipv4_check(struct scan *s, size_t at)
     scan_report(s, at, end, DETECT_IPV4);
 }
 
-/* The part of the text that may be an address around the first colon. False when a letter, digit or colon
- * stands around it, or when it is too long. */
+/* The part of the text that may be an address around the first colon. False when a letter, digit or
+ * colon stands around it, or when it is too long. */
 static bool token_around(struct bytes t, size_t colon, size_t *ret_start, size_t *ret_end)
 {
     size_t start = colon, end = colon;
@@ -73,8 +73,8 @@ static bool is_ipv6(struct bytes t, size_t start, size_t end)
     return inet_pton(AF_INET6, text, &addr) == 1;
 }
 
-/* An address in form, but hardly one in fact: "a::b", "1::2", "face::bed"; eight bytes in hexadecimal
- * with colons between. */
+/* An address in form, but hardly one in fact: "a::b", "1::2", "face::bed"; eight bytes in
+ * hexadecimal with colons between. */
 static bool is_improbable(struct bytes t, size_t start, size_t end)
 {
     unsigned groups = 0, pairs = 0, digits = 0;

@@ -54,15 +54,20 @@ size_t char_skip_escape(struct bytes t, size_t at)
     return at + 5;
 }
 
-size_t utf8_len_at(struct bytes t, size_t at)
+size_t utf8_long_len_at(struct bytes t, size_t at)
 {
     /* Lead byte ranges with the range of the byte behind it: RFC 3629, section 4. */
     static const struct {
         uint8_t first, last, low, high, len;
     } forms[] = {
-        {0x00, 0x7f, 0x00, 0x00, 1}, {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
-        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
+        {0xc2, 0xdf, 0x80, 0xbf, 2},
+        {0xe0, 0xe0, 0xa0, 0xbf, 3},
+        {0xe1, 0xec, 0x80, 0xbf, 3},
+        {0xed, 0xed, 0x80, 0x9f, 3},
+        {0xee, 0xef, 0x80, 0xbf, 3},
+        {0xf0, 0xf0, 0x90, 0xbf, 4},
+        {0xf1, 0xf3, 0x80, 0xbf, 4},
+        {0xf4, 0xf4, 0x80, 0x8f, 4},
     };
     const uint8_t *p = t.p + at;
     size_t left = at < t.len ? t.len - at : 0;
@@ -72,7 +77,7 @@ size_t utf8_len_at(struct bytes t, size_t at)
             continue;
         if (forms[i].len > left)
             return 0;
-        if (forms[i].len > 1 && (p[1] < forms[i].low || p[1] > forms[i].high))
+        if (p[1] < forms[i].low || p[1] > forms[i].high)
             return 0;
         for (size_t k = 2; k < forms[i].len; k++) {
             if ((p[k] & 0xc0) != 0x80)

@@ -68,7 +68,8 @@ static inline bool is_digit_before(struct bytes t, size_t at)
 {
     unsigned value;
 
-    return (at >= 1 && char_is(t.p[at - 1], CH_DIGIT)) || (at >= 3 && digit_at(t, at - 3, &value) == 3);
+    return (at >= 1 && char_is(t.p[at - 1], CH_DIGIT)) ||
+           (at >= 3 && digit_at(t, at - 3, &value) == 3);
 }
 
 enum separator { SEP_NONE = 0, SEP_BLANK, SEP_DASH, SEP_DOT };
@@ -116,12 +117,18 @@ static inline enum separator separator_before(struct bytes t, size_t at, size_t 
 /* True when what precedes `at` cannot be part of the same word: not one of `classes`, or the
  * tail of an escape as JSON, COPY text and URLs have them ("\n", "\u003d", "%20"). */
 bool char_starts_word(struct bytes t, size_t at, unsigned classes);
-/* When `at` is the letter of such an escape ("\n" in front of a word made of the same letters), the offset
- * behind the escape; else `at`. */
+/* When `at` is the letter of such an escape ("\n" in front of a word made of the same letters), the
+ * offset behind the escape; else `at`. */
 size_t char_skip_escape(struct bytes t, size_t at);
 
+size_t utf8_long_len_at(struct bytes t, size_t at);
 /* Length of the well-formed UTF-8 sequence at `at`, 0 when there is none. */
-size_t utf8_len_at(struct bytes t, size_t at);
+static inline size_t utf8_len_at(struct bytes t, size_t at)
+{
+    if (at < t.len && t.p[at] < 0x80)
+        return 1;
+    return utf8_long_len_at(t, at);
+}
 /* ASCII letters only. */
 static inline uint8_t char_lower(uint8_t c)
 {

@@ -12,17 +12,17 @@
 
 /* Names in policies: values.detectors. */
 enum detector {
-    DETECT_CREDIT_CARD,   /* creditCard: 13 to 19 digits, blanks or dashes between, Luhn, known IIN */
-    DETECT_US_SSN,        /* usSsn: AAA-GG-SSSS, valid areas */
-    DETECT_EMAIL,         /* email */
-    DETECT_PHONE,         /* phone: + and country code, or (AAA) BBB-CCCC and the like */
-    DETECT_IBAN,          /* iban: ISO 13616, length by country, mod 97 */
-    DETECT_IPV4,          /* ipv4 */
-    DETECT_IPV6,          /* ipv6 */
-    DETECT_AWS_ACCESS_KEY,/* awsAccessKey */
-    DETECT_PRIVATE_KEY,   /* privateKey: PEM block */
-    DETECT_JWT,           /* jwt */
-    DETECT_GITHUB_TOKEN,  /* githubToken */
+    DETECT_CREDIT_CARD, /* creditCard: 13 to 19 digits, blanks or dashes between, Luhn, known IIN */
+    DETECT_US_SSN,      /* usSsn: AAA-GG-SSSS, valid areas */
+    DETECT_EMAIL,       /* email */
+    DETECT_PHONE,       /* phone: + and country code, or (AAA) BBB-CCCC and the like */
+    DETECT_IBAN,        /* iban: ISO 13616, length by country, mod 97 */
+    DETECT_IPV4,        /* ipv4 */
+    DETECT_IPV6,        /* ipv6 */
+    DETECT_AWS_ACCESS_KEY, /* awsAccessKey */
+    DETECT_PRIVATE_KEY,    /* privateKey: PEM block */
+    DETECT_JWT,            /* jwt */
+    DETECT_GITHUB_TOKEN,   /* githubToken */
     DETECTOR_COUNT
 };
 
@@ -35,7 +35,7 @@ struct span { /* a match: text[start..end) */
     enum detector detector;
 };
 
-struct detector_set; /* compiled; immutable; shared by threads */
+struct detector_set;   /* compiled; immutable; shared by threads */
 struct detect_scratch; /* working memory; one per thread */
 
 /* `detectors` is a bit set over enum detector. Takes up to 100 ms: not on a loop. Sets with the
@@ -55,13 +55,14 @@ int detect_anchors(const struct detector_set *s, struct detect_scratch *scratch,
                    bool (*hit)(size_t offset, void *arg), void *arg) MUST_CHECK;
 
 /* All matches in one text, ascending and not overlapping (the longest of overlapping ones; their
- * union where they only touch in part). Writes at most `max` spans; returns their number, or -ENOBUFS
- * when there are more (mask the whole text then). */
+ * union where they only touch in part). Writes at most `max` spans; returns their number, or
+ * -ENOBUFS when there are more (mask the whole text then). */
 int detect_exact(const struct detector_set *s, struct detect_scratch *scratch, struct bytes text,
                  struct span *spans, size_t max);
 
-/* Anchors and matches together: appends the text with every match replaced to `out`. *ret_changed tells
- * whether there was one; when not, nothing is appended. `method` gives how each detector's matches are replaced. -ENOMEM. */
+/* Anchors and matches together: appends the text with every match replaced to `out`. *ret_changed
+ * tells whether there was one; when not, nothing is appended. `method` gives how each detector's
+ * matches are replaced. -ENOMEM. */
 struct masker;
 int detect_mask_text(const struct detector_set *s, struct detect_scratch *scratch,
                      const struct masker *m, const enum mask_method method[DETECTOR_COUNT],

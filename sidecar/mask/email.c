@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Mail addresses. Local part: unquoted atoms (RFC 5321, 4.1.2) and UTF-8 (RFC 6531), without those
- * characters that separate addresses from other text in practice (= / ? { | } `). Domain: a host name whose last label is
- * letters; no address literals. Both walks stop at another '@', so that text made of '@' costs nothing.
+ * characters that separate addresses from other text in practice (= / ? { | } `). Domain: a host
+ * name whose last label is letters; no address literals. Both walks stop at another '@', so that
+ * text made of '@' costs nothing.
  */
 #include "scan.h"
 
@@ -9,8 +10,8 @@
 #define DOMAIN_MAX 253
 #define LABEL_MAX  63
 
-/* Blanks, quotes and punctuation beyond ASCII end an address: U+0080 to U+00BF, U+2000 to U+203F, U+3000 to
- * U+303F, the wide forms. */
+/* Blanks, quotes and punctuation beyond ASCII end an address: U+0080 to U+00BF, U+2000 to U+203F,
+ * U+3000 to U+303F, the wide forms. */
 static bool is_punctuation(const uint8_t *p, size_t len)
 {
     if (len == 2)

@@ -8,7 +8,7 @@
 #include <errno.h>
 
 struct matches {
-    struct scan scan; /* first: report() finds the rest through it */
+    struct scan scan;     /* first: report() finds the rest through it */
     struct span *pending; /* PENDING_MAX, ascending, not overlapping */
     size_t n;
     bool (*settled)(const struct span *m, void *arg); /* false: stop */

@@ -11,17 +11,94 @@ static const struct {
     char country[3];
     uint8_t len;
 } countries[] = {
-    {"AD", 24}, {"AE", 23}, {"AL", 28}, {"AT", 20}, {"AZ", 28}, {"BA", 20}, {"BE", 16}, {"BG", 22},
-    {"BH", 22}, {"BI", 27}, {"BR", 29}, {"BY", 28}, {"CH", 21}, {"CR", 22}, {"CY", 28}, {"CZ", 24},
-    {"DE", 22}, {"DJ", 27}, {"DK", 18}, {"DO", 28}, {"EE", 20}, {"EG", 29}, {"ES", 24}, {"FI", 18},
-    {"FK", 18}, {"FO", 18}, {"FR", 27}, {"GB", 22}, {"GE", 22}, {"GI", 23}, {"GL", 18}, {"GR", 27},
-    {"GT", 28}, {"HN", 28}, {"HR", 21}, {"HU", 28}, {"IE", 22}, {"IL", 23}, {"IQ", 23}, {"IS", 26},
-    {"IT", 27}, {"JO", 30}, {"KW", 30}, {"KZ", 20}, {"LB", 28}, {"LC", 32}, {"LI", 21}, {"LT", 20},
-    {"LU", 20}, {"LV", 21}, {"LY", 25}, {"MC", 27}, {"MD", 24}, {"ME", 22}, {"MK", 19}, {"MN", 20},
-    {"MR", 27}, {"MT", 31}, {"MU", 30}, {"NI", 28}, {"NL", 18}, {"NO", 15}, {"OM", 23}, {"PK", 24},
-    {"PL", 28}, {"PS", 29}, {"PT", 25}, {"QA", 29}, {"RO", 24}, {"RS", 22}, {"RU", 33}, {"SA", 24},
-    {"SC", 31}, {"SD", 18}, {"SE", 24}, {"SI", 19}, {"SK", 24}, {"SM", 27}, {"SO", 23}, {"ST", 25},
-    {"SV", 28}, {"TL", 23}, {"TN", 24}, {"TR", 26}, {"UA", 29}, {"VA", 22}, {"VG", 24}, {"XK", 20},
+    {"AD", 24},
+    {"AE", 23},
+    {"AL", 28},
+    {"AT", 20},
+    {"AZ", 28},
+    {"BA", 20},
+    {"BE", 16},
+    {"BG", 22},
+    {"BH", 22},
+    {"BI", 27},
+    {"BR", 29},
+    {"BY", 28},
+    {"CH", 21},
+    {"CR", 22},
+    {"CY", 28},
+    {"CZ", 24},
+    {"DE", 22},
+    {"DJ", 27},
+    {"DK", 18},
+    {"DO", 28},
+    {"EE", 20},
+    {"EG", 29},
+    {"ES", 24},
+    {"FI", 18},
+    {"FK", 18},
+    {"FO", 18},
+    {"FR", 27},
+    {"GB", 22},
+    {"GE", 22},
+    {"GI", 23},
+    {"GL", 18},
+    {"GR", 27},
+    {"GT", 28},
+    {"HN", 28},
+    {"HR", 21},
+    {"HU", 28},
+    {"IE", 22},
+    {"IL", 23},
+    {"IQ", 23},
+    {"IS", 26},
+    {"IT", 27},
+    {"JO", 30},
+    {"KW", 30},
+    {"KZ", 20},
+    {"LB", 28},
+    {"LC", 32},
+    {"LI", 21},
+    {"LT", 20},
+    {"LU", 20},
+    {"LV", 21},
+    {"LY", 25},
+    {"MC", 27},
+    {"MD", 24},
+    {"ME", 22},
+    {"MK", 19},
+    {"MN", 20},
+    {"MR", 27},
+    {"MT", 31},
+    {"MU", 30},
+    {"NI", 28},
+    {"NL", 18},
+    {"NO", 15},
+    {"OM", 23},
+    {"PK", 24},
+    {"PL", 28},
+    {"PS", 29},
+    {"PT", 25},
+    {"QA", 29},
+    {"RO", 24},
+    {"RS", 22},
+    {"RU", 33},
+    {"SA", 24},
+    {"SC", 31},
+    {"SD", 18},
+    {"SE", 24},
+    {"SI", 19},
+    {"SK", 24},
+    {"SM", 27},
+    {"SO", 23},
+    {"ST", 25},
+    {"SV", 28},
+    {"TL", 23},
+    {"TN", 24},
+    {"TR", 26},
+    {"UA", 29},
+    {"VA", 22},
+    {"VG", 24},
+    {"XK", 20},
     {"YE", 30},
 };
 
@@ -30,13 +107,15 @@ static uint8_t upper(uint8_t c)
     return char_is(c, CH_LOWER) ? (uint8_t)(c - 32) : c;
 }
 
-static size_t country_len(uint8_t first, uint8_t second)
+/* Two letters at `at`: how long an IBAN of that country is, 0 for no such country. */
+static size_t country_len(struct bytes t, size_t at)
 {
+    uint8_t code[2] = {upper(t.p[at]), upper(t.p[at + 1])};
     size_t low = 0, high = ARRAY_LEN(countries);
 
     while (low < high) {
         size_t mid = (low + high) / 2;
-        int order = memcmp(countries[mid].country, (uint8_t[]){upper(first), upper(second)}, 2);
+        int order = memcmp(countries[mid].country, code, sizeof code);
 
         if (order == 0)
             return countries[mid].len;
@@ -48,15 +127,28 @@ static size_t country_len(uint8_t first, uint8_t second)
     return 0;
 }
 
-/* Reads n characters at `at`, with one separator or none between each four. Returns the end, 0
- * when there are fewer. */
+bool iban_is_country(struct bytes t, size_t at)
+{
+    return t.len - at >= 2 && country_len(t, at) != 0;
+}
+
+/* Reads n characters at `at`; when a separator follows the first four, one follows each four.
+ * Returns the end, 0 when there are fewer. */
 static size_t gather(struct bytes t, size_t at, size_t n, uint8_t *out)
 {
     size_t pos = at, len;
+    bool spaced = false;
 
     for (size_t i = 0; i < n; i++) {
-        if (i > 0 && i % 4 == 0 && separator_at(t, pos, &len) != SEP_DOT)
+        if (i == 4)
+            spaced = !char_at_is(t, pos, CH_ALNUM);
+        if (i > 0 && i % 4 == 0 && spaced) {
+            enum separator sep = separator_at(t, pos, &len);
+
+            if (sep != SEP_BLANK && sep != SEP_DASH)
+                return 0;
             pos += len;
+        }
         if (!char_at_is(t, pos, CH_ALNUM))
             return 0;
         out[i] = upper(t.p[pos++]);
@@ -89,7 +181,7 @@ void iban_check(struct scan *s, size_t at)
     if (at < 2 || !char_is(t.p[at - 1], CH_ALPHA) || !char_is(t.p[at - 2], CH_ALPHA) ||
         !char_at_is(t, at + 1, CH_DIGIT))
         return;
-    n = country_len(t.p[at - 2], t.p[at - 1]);
+    n = country_len(t, at - 2);
     if (n == 0 || !char_starts_word(t, at - 2, CH_ALNUM))
         return;
     end = gather(t, at - 2, n, iban);

@@ -84,7 +84,8 @@ static size_t label_end(struct bytes t, size_t at)
 {
     size_t end = at, label;
 
-    while (end - at < PEM_LABEL_MAX && (char_at_is(t, end, CH_UPPER | CH_DIGIT) || char_at(t, end, ' ')))
+    while (end - at < PEM_LABEL_MAX &&
+           (char_at_is(t, end, CH_UPPER | CH_DIGIT) || char_at(t, end, ' ')))
         end++;
     if (!literal_at(t, end, "-----"))
         return 0;

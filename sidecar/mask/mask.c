@@ -5,31 +5,37 @@
 #include "scan.h"
 #include "token.h"
 
-#include "src-common/secret.h"
-
+/* Hash states that are copied are all that is needed here; the interface that replaces this one
+ * allocates for every value, which is most of a token's cost. */
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include <errno.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/params.h>
+#include <openssl/sha.h>
 
-#define KEPT_MAX    4        /* characters that Partial shows */
+#define KEPT_MAX    4 /* characters that Partial shows */
+#define STARS       (sizeof(MASK_REDACTED) - 1)
 #define REPLACEMENT "\xef\xbf\xbd"
+#define HASH_BLOCK  64
 
+/* HMAC-SHA-256 (RFC 2104) with the key already taken in. */
 struct masker {
-    EVP_MAC_CTX *keyed; /* HMAC-SHA-256 with the key set; duplicated for every value */
+    SHA256_CTX inner, outer;
 };
 
 int masker_new(const uint8_t key[static 32], struct masker **ret)
 {
-    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string("digest", (char[]){"SHA256"}, 0),
-                           OSSL_PARAM_construct_end()};
     struct masker *m = calloc(1, sizeof *m);
-    EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    uint8_t pad[HASH_BLOCK];
+    bool ok = m;
 
-    if (m && mac)
-        m->keyed = EVP_MAC_CTX_new(mac);
-    EVP_MAC_free(mac);
-    if (!m || !m->keyed || !EVP_MAC_init(m->keyed, key, 32, params)) {
+    memset(pad, 0x36, sizeof pad);
+    for (size_t i = 0; i < 32; i++)
+        pad[i] ^= key[i];
+    ok = ok && SHA256_Init(&m->inner) && SHA256_Update(&m->inner, pad, sizeof pad);
+    for (size_t i = 0; i < sizeof pad; i++)
+        pad[i] ^= 0x36 ^ 0x5c;
+    ok = ok && SHA256_Init(&m->outer) && SHA256_Update(&m->outer, pad, sizeof pad);
+    explicit_bzero(pad, sizeof pad);
+    if (!ok) {
         masker_free(m);
         return -ENOMEM;
     }
@@ -41,39 +47,47 @@ void masker_free(struct masker *m)
 {
     if (!m)
         return;
-    EVP_MAC_CTX_free(m->keyed); /* wipes what it knows of the key */
+    explicit_bzero(m, sizeof *m);
     free(m);
 }
 
-static int append_token(const struct masker *m, struct bytes value, struct buffer *out)
+static int write_token(const struct masker *m, struct bytes value, char out[static TOKEN_LEN])
 {
-    EVP_MAC_CTX *ctx = m ? EVP_MAC_CTX_dup(m->keyed) : NULL;
-    uint8_t hash[32];
-    char token[TOKEN_LEN];
-    size_t len = 0;
-    bool ok = ctx && EVP_MAC_update(ctx, value.p, value.len) &&
-              EVP_MAC_final(ctx, hash, &len, sizeof hash) && len == sizeof hash;
+    uint8_t hash[SHA256_DIGEST_LENGTH];
+    SHA256_CTX ctx;
 
-    EVP_MAC_CTX_free(ctx);
-    if (!ok)
+    if (!m)
+        return -EINVAL;
+    ctx = m->inner;
+    if (!SHA256_Update(&ctx, value.p, value.len) || !SHA256_Final(hash, &ctx))
         return -ENOMEM;
-    token_write(hash, token);
-    return buffer_append(out, token, sizeof token);
+    ctx = m->outer;
+    if (!SHA256_Update(&ctx, hash, sizeof hash) || !SHA256_Final(hash, &ctx))
+        return -ENOMEM;
+    token_write(hash, out);
+    return 0;
 }
 
-/* Appends text as well-formed UTF-8 that every consumer takes: no NUL. */
-static int append_text(struct bytes t, struct buffer *out)
+/* Writes the text as well-formed UTF-8 that every consumer takes: no NUL. `out` has room for three
+ * times its length. */
+static size_t write_text(struct bytes t, uint8_t *out)
 {
-    int rc = 0;
+    size_t len = 0;
 
-    for (size_t at = 0; at < t.len && rc == 0;) {
+    for (size_t at = 0; at < t.len;) {
         size_t n = utf8_len_at(t, at);
-        bool good = n && t.p[at];
 
-        rc = good ? buffer_append(out, t.p + at, n) : buffer_append(out, REPLACEMENT, 3);
-        at += n ? n : 1;
+        if (n && t.p[at]) {
+            memcpy(out + len, t.p + at, n);
+            len += n;
+            at += n;
+        } else {
+            memcpy(out + len, REPLACEMENT, 3);
+            len += 3;
+            at++;
+        }
     }
-    return rc;
+    return len;
 }
 
 static size_t step(struct bytes t, size_t at)
@@ -84,23 +98,24 @@ static size_t step(struct bytes t, size_t at)
 }
 
 /* The last characters, at most KEPT_MAX and at most half of them. */
-static struct bytes kept(struct bytes value)
+static struct bytes last_characters(struct bytes value)
 {
-    size_t chars = 0, keep, from = 0, starts[4 * KEPT_MAX + 4], n = 0;
+    size_t chars = 0, keep, from = 0, n = 0;
+    uint8_t starts[4 * KEPT_MAX]; /* of the characters in the last bytes, counted from the end */
 
     for (size_t at = 0; at < value.len && chars < 2 * KEPT_MAX; chars++)
         at = step(value, at);
     keep = chars / 2;
-    if (value.len > 4 * KEPT_MAX)
-        from = value.len - 4 * KEPT_MAX;
+    if (keep == 0)
+        return (struct bytes){0};
+    if (value.len > sizeof starts)
+        from = value.len - sizeof starts;
     for (unsigned i = 0; i < 3 && from > 0 && (value.p[from] & 0xc0) == 0x80; i++)
         from++;
     for (size_t at = from; at < value.len; at = step(value, at))
-        starts[n++] = at;
-    if (keep == 0)
-        return (struct bytes){0};
-    from = n > keep ? starts[n - keep] : starts[0];
-    return bytes_of(value.p + from, value.len - from);
+        starts[n++] = (uint8_t)(value.len - at);
+    from = starts[n > keep ? n - keep : 0];
+    return bytes_of(value.p + value.len - from, from);
 }
 
 static bool has_word(struct bytes t)
@@ -112,61 +127,80 @@ static bool has_word(struct bytes t)
     return false;
 }
 
-/* "****1234", "****@example.com". What is kept of a value that ends in punctuation (a PEM block)
- * would say nothing and is left out. */
-static int append_partial(struct bytes value, struct buffer *out)
+/* The domain with its '@' when the value is one mail address; else the last characters, unless they
+ * are punctuation (of a PEM block), which would say nothing. */
+static struct bytes shown_of(struct bytes value, bool is_email)
 {
     const uint8_t *at = value.len ? memchr(value.p, '@', value.len) : NULL;
     size_t start, end;
-    struct bytes shown;
+    struct bytes last;
 
-    shown = kept(value);
-    if (!has_word(shown))
-        shown.len = 0;
-    if (at && email_bounds(value, (size_t)(at - value.p), &start, &end) && start == 0 &&
-        end == value.len)
-        shown = bytes_of(at, (size_t)(value.p + value.len - at));
-    if (buffer_append(out, "****", 4) != 0)
+    if (at && !is_email)
+        is_email = email_bounds(value, (size_t)(at - value.p), &start, &end) && start == 0 &&
+                   end == value.len;
+    if (at && is_email)
+        return bytes_of(at, (size_t)(value.p + value.len - at));
+    last = last_characters(value);
+    return has_word(last) ? last : (struct bytes){0};
+}
+
+/* "****1234", "****@example.com" */
+static int append_partial(struct bytes value, bool is_email, struct buffer *out)
+{
+    struct bytes shown = shown_of(value, is_email);
+    uint8_t *to = buffer_reserve(out, STARS + 3 * shown.len);
+
+    if (!to)
         return -ENOMEM;
-    return append_text(shown, out);
+    memcpy(to, MASK_REDACTED, STARS);
+    buffer_commit(out, STARS + write_text(shown, to + STARS));
+    return 0;
 }
 
 static int append_masked(const struct masker *m, enum mask_method method, struct bytes value,
-                         struct buffer *out)
+                         bool is_email, struct buffer *out)
 {
+    char token[TOKEN_LEN];
+    int rc;
+
     switch (method) {
     case MASK_NULL:
         return 0;
     case MASK_PARTIAL:
-        return append_partial(value, out);
+        return append_partial(value, is_email, out);
     case MASK_TOKEN:
-        return append_token(m, value, out);
+        rc = write_token(m, value, token);
+        return rc == 0 ? buffer_append(out, token, sizeof token) : rc;
     case MASK_NONE: /* asked to mask without a method: the closed choice */
     case MASK_REDACT:
         break;
     }
-    return buffer_append(out, MASK_REDACTED, sizeof(MASK_REDACTED) - 1);
+    return buffer_append(out, MASK_REDACTED, STARS);
 }
 
 int mask_text(const struct masker *m, enum mask_method method, struct bytes value,
               struct buffer *out)
 {
-    return append_masked(m, method, value, out) == 0 ? 0 : -ENOMEM;
+    return append_masked(m, method, value, false, out) == 0 ? 0 : -ENOMEM;
 }
 
 int mask_match(const struct masker *m, enum mask_method method, const char *detector_name_,
                struct bytes value, struct buffer *out)
 {
-    int rc = buffer_add_u8(out, '[');
+    bool shows = method == MASK_PARTIAL || method == MASK_TOKEN;
+    struct bytes name = bytes_str(detector_name_);
+    uint8_t *to = buffer_reserve(out, name.len + 2);
 
-    if (rc == 0)
-        rc = buffer_add(out, bytes_str(detector_name_));
-    if (rc == 0 && (method == MASK_PARTIAL || method == MASK_TOKEN)) {
-        rc = buffer_add_u8(out, method == MASK_PARTIAL ? ' ' : ':');
-        if (rc == 0)
-            rc = append_masked(m, method, value, out);
-    }
-    if (rc == 0)
-        rc = buffer_add_u8(out, ']');
-    return rc == 0 ? 0 : -ENOMEM;
+    if (!to)
+        return -ENOMEM;
+    to[0] = '[';
+    memcpy(to + 1, name.p, name.len);
+    to[1 + name.len] = method == MASK_PARTIAL ? ' ' : method == MASK_TOKEN ? ':' : ']';
+    buffer_commit(out, name.len + 2);
+    if (!shows)
+        return 0;
+    if (append_masked(m, method, value, bytes_eq_str(name, "email"), out) != 0 ||
+        buffer_add_u8(out, ']') != 0)
+        return -ENOMEM;
+    return 0;
 }

@@ -18,8 +18,8 @@ void masker_free(struct masker *m); /* accepts NULL */
 /* What Redact writes. */
 #define MASK_REDACTED "****"
 
-/* Appends the masked form of a UTF-8 text. For MASK_NULL appends nothing. Output is valid UTF-8 whatever the
- * input. -ENOMEM. The value's length shows only through Partial (documented). */
+/* Appends the masked form of a UTF-8 text. For MASK_NULL appends nothing. Output is valid UTF-8
+ * whatever the input. -ENOMEM. The value's length shows only through Partial (documented). */
 int mask_text(const struct masker *m, enum mask_method method, struct bytes value,
               struct buffer *out) MUST_CHECK;
 /* As mask_text for a value that a detector found, e.g. "[creditCard ****1111]" for Partial,
@@ -27,6 +27,7 @@ int mask_text(const struct masker *m, enum mask_method method, struct bytes valu
 int mask_match(const struct masker *m, enum mask_method method, const char *detector_name,
                struct bytes value, struct buffer *out) MUST_CHECK;
 
-/* True when the text contains something that only a mask writes (a token of any key, the redaction constant as
- * the whole value, a partial form): an agent is writing masked data back over the real. */
+/* True when the text contains something that only a mask writes (a token of any key, the redaction
+ * constant as the whole value, a partial form): an agent is writing masked data back over the real.
+ */
 bool mask_recognise(struct bytes value);

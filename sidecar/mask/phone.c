@@ -11,7 +11,7 @@
 struct number {
     size_t pos, found;
     unsigned digits, groups;
-    unsigned dots, others;      /* separators */
+    unsigned dots, others; /* separators */
 };
 
 static unsigned count_digits(struct bytes t, size_t at, unsigned max)
@@ -55,8 +55,8 @@ static void international(struct scan *s, size_t at)
     struct bytes t = s->text;
     struct number n = {.pos = at + 1};
 
-    if (!char_starts_word(t, at, CH_ALNUM) || char_at(t, at - 1, '+') || !char_at_is(t, n.pos, CH_DIGIT) ||
-        t.p[n.pos] == '0' || is_date(t, n.pos))
+    if (!char_starts_word(t, at, CH_ALNUM) || char_at(t, at - 1, '+') ||
+        !char_at_is(t, n.pos, CH_DIGIT) || t.p[n.pos] == '0' || is_date(t, n.pos))
         return;
     while (n.groups < DIGITS_MAX) {
         unsigned size = count_digits(t, n.pos, DIGITS_MAX);

@@ -6,8 +6,8 @@
 #include "scan.h"
 #include "token.h"
 
-#define STARS     (sizeof(MASK_REDACTED) - 1)
-#define TAIL_MAX  4
+#define STARS    (sizeof(MASK_REDACTED) - 1)
+#define TAIL_MAX 4
 
 static bool is_word(struct bytes t, size_t at)
 {
@@ -49,8 +49,8 @@ static size_t domain_end(struct bytes t, size_t at)
     return email_bounds(address, 1, &start, &end) ? at - 1 + end : at;
 }
 
-/* The four stars at `at`: what Partial and Redact write as a whole value, as a quoted one (in JSON, in a
- * literal), or, with something kept, as a word of a longer text. */
+/* The four stars at `at`: what Partial and Redact write as a whole value, as a quoted one (in JSON,
+ * in a literal), or, with something kept, as a word of a longer text. */
 static bool is_partial(struct bytes t, size_t at)
 {
     size_t behind = at + STARS, end;

@@ -3,10 +3,10 @@
  * byte may belong to. Private to mask/: detect_exact() runs it over a whole cell, the stream
  * over a window that moves.
  *
- * What keeps it linear on hostile text, and a window as good as the whole: a check looks at no more than
- * SCAN_BEHIND bytes before and SCAN_AHEAD behind its trigger, and what it depends on besides is in
- * struct scan, carried on. Only a private key block and the tail of a JWT may be longer; they are
- * states, not look-ahead.
+ * What keeps it linear on hostile text, and a window as good as the whole: a check looks at no more
+ * than SCAN_BEHIND bytes before and SCAN_AHEAD behind its trigger, and what it depends on besides
+ * is in struct scan, carried on. Only a private key block and the tail of a JWT may be longer; they
+ * are states, not look-ahead.
  */
 #pragma once
 
@@ -23,11 +23,11 @@ struct scan {
     bool stop;                /* set by `report`: enough */
     size_t at;                /* everything before it has been asked about */
 
-    bool key_open;    /* inside a private key block … */
-    size_t key_start; /* … whose part from here is not yet reported */
-    bool jwt_open;    /* a JWT ran up to the window's end … */
+    bool key_open;     /* inside a private key block … */
+    size_t key_start;  /* … whose part from here is not yet reported */
+    bool jwt_open;     /* a JWT ran up to the window's end … */
     unsigned jwt_dots; /* … and may have so many more dots */
-    size_t card_end;  /* digits before it belong to a card already found */
+    size_t card_end;   /* digits before it belong to a card already found */
 
     void (*report)(struct scan *s, size_t start, size_t end, enum detector d);
 };
@@ -35,10 +35,7 @@ struct scan {
 /* A row of the table of detectors. */
 struct detector_row {
     const char *name;
-    /* Patterns of which at least one is inside, or not far in front of, every match. Searched over runs of
-     * cells and their framing, so that they say nothing about what stands before or behind the match. */
-    const char *const *anchors; /* NULL-terminated */
-    const char *triggers;       /* bytes at which `check` is asked */
+    const char *triggers; /* bytes at which `check` is asked */
     /* Looks around `at`, where a trigger is (of a run of digits the first) and reports matches. */
     void (*check)(struct scan *s, size_t at);
 };
@@ -73,5 +70,7 @@ void github_check(struct scan *s, size_t at);
 /* Looks for the end of the open private key block before `to`. */
 void private_key_go_on(struct scan *s, size_t to);
 
+/* True when a country's IBANs begin with the two characters at `at`. */
+bool iban_is_country(struct bytes t, size_t at);
 /* The bounds of the mail address whose '@' is at `at`. */
 bool email_bounds(struct bytes t, size_t at, size_t *start, size_t *end);

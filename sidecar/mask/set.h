@@ -4,15 +4,13 @@
 #pragma once
 
 #include "detect.h"
-#include "engine.h"
 
 #include <stdatomic.h>
 
 struct detector_set {
     uint32_t detectors;
     uint16_t triggers[256]; /* see struct scan */
-    struct engine *anchors;
-    atomic_uint refs; /* 0: only the cache knows it */
+    atomic_uint refs;       /* 0: only the cache knows it */
     struct detector_set *next;
 };
 
@@ -21,7 +19,6 @@ struct detector_set {
 #define PENDING_MAX 192
 
 struct detect_scratch {
-    struct engine_scratch *anchors;
     struct span pending[PENDING_MAX];
 };
 

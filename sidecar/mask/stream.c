@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A value in pieces: a window moves over it, with as much behind and ahead of every trigger as
- * any detector looks at. Where the pieces were cut changes nothing, because a trigger is asked about
- * only once, and only when everything that the answer depends on is in the window.
+ * any detector looks at. Where the pieces were cut changes nothing, because a trigger is asked
+ * about only once, and only when everything that the answer depends on is in the window.
  */
 #include "scan.h"
 #include "set.h"
@@ -31,7 +31,10 @@ static void star(struct scan *s, size_t start, size_t end, enum detector d)
 
 static void start_value(struct detect_stream *d)
 {
-    d->scan = (struct scan){.text = {d->raw, 0}, .triggers = d->set->triggers, .report = star};
+    d->scan = (struct scan){
+        .text = {d->raw, 0},
+          .triggers = d->set->triggers, .report = star
+    };
     d->sent = 0;
 }
 
@@ -90,7 +93,8 @@ static int settle(struct detect_stream *d, struct buffer *out)
 
     scan_run(s, to);
     sure = min_size(s->at, to);
-    return send_before(d, s->key_open ? min_size(sure, s->key_start) : sure - min_size(sure, SCAN_BEHIND), out);
+    return send_before(
+        d, s->key_open ? min_size(sure, s->key_start) : sure - min_size(sure, SCAN_BEHIND), out);
 }
 
 int detect_stream_feed(struct detect_stream *d, struct detect_scratch *scratch, struct bytes piece,

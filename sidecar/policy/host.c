@@ -113,8 +113,10 @@ static int parse_network(const struct place *at, const char *slash, struct targe
         return place_error(at, "a prefix here has at most %zu bits", b.len * 8);
     for (size_t i = (size_t)bits; i < b.len * 8; i++) {
         if (b.p[i / 8] & 0x80 >> i % 8)
-            return place_error(at, "the address has bits behind the /%d; write the network's own "
-                                   "address, or /%zu for this one", bits, b.len * 8);
+            return place_error(at,
+                               "the address has bits behind the /%d; write the network's own "
+                               "address, or /%zu for this one",
+                               bits, b.len * 8);
     }
     network.prefix_len = bits;
     *h = network;

@@ -73,7 +73,8 @@ static int unknown_target(const struct policy_snapshot *s, const struct policy *
         if (target_exists(s, p->namespace_, s->targets[i]->name))
             suggestion_offer(&near, s->targets[i]->name);
     }
-    return error_set(err, -EINVAL, "%s:%u: spec.targets[%zu].name: there is no GuardTarget '%.64s'%s%.64s%s",
+    return error_set(err, -EINVAL,
+                     "%s:%u: spec.targets[%zu].name: there is no GuardTarget '%.64s'%s%.64s%s",
                      r->file, r->line, r->index, r->name, near.best ? " (did you mean " : "",
                      near.best ? near.best : "", near.best ? "?)" : "");
 }
@@ -83,17 +84,22 @@ static int check_filters(const struct policy_snapshot *s, const struct policy *p
                          const struct target_ref *r, struct error *err)
 {
     const struct target *t = policy_target_by_name(s, p->namespace_, r->name);
-    enum target_protocol protocol =
-        t ? t->protocol : strcmp(r->name, BUILT_IN_TARGET) == 0 ? TARGET_KUBERNETES : TARGET_UNKNOWN;
+    enum target_protocol protocol = t                                       ? t->protocol
+                                    : strcmp(r->name, BUILT_IN_TARGET) == 0 ? TARGET_KUBERNETES
+                                                                            : TARGET_UNKNOWN;
 
     if (protocol == TARGET_UNKNOWN)
         return 0;
     if (r->databases.n && protocol != TARGET_POSTGRES)
-        return error_set(err, -EINVAL, "%s:%u: spec.targets[%zu].databases: the target '%.64s' has "
-                         "no databases", r->file, r->line, r->index, r->name);
+        return error_set(err, -EINVAL,
+                         "%s:%u: spec.targets[%zu].databases: the target '%.64s' has "
+                         "no databases",
+                         r->file, r->line, r->index, r->name);
     if (r->namespaces.n && protocol != TARGET_KUBERNETES)
-        return error_set(err, -EINVAL, "%s:%u: spec.targets[%zu].namespaces: the target '%.64s' has "
-                         "no namespaces", r->file, r->line, r->index, r->name);
+        return error_set(err, -EINVAL,
+                         "%s:%u: spec.targets[%zu].namespaces: the target '%.64s' has "
+                         "no namespaces",
+                         r->file, r->line, r->index, r->name);
     return 0;
 }
 

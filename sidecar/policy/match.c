@@ -17,8 +17,8 @@ static int allocate(const struct place *at, size_t size, void *out)
 }
 
 /* A list of words as a set of bits. */
-static int parse_bits(const struct place *at, const char *thing, const struct word *words,
-                      size_t n, unsigned *ret)
+static int parse_bits(const struct place *at, const char *thing, const struct word *words, size_t n,
+                      unsigned *ret)
 {
     int rc = place_expect(at, NODE_LIST);
     size_t index = 0;
@@ -28,8 +28,7 @@ static int parse_bits(const struct place *at, const char *thing, const struct wo
     if (!at->node->items)
         return place_error(at, "an empty list says nothing; leave the field out or fill it");
     for (const struct node_item *i = at->node->items; i; i = i->next) {
-        struct place child = {
-            .up = at, .index = index++, .node = i->value, .loader = at->loader};
+        struct place child = {.up = at, .index = index++, .node = i->value, .loader = at->loader};
         unsigned bit = 0;
 
         if ((rc = place_word(&child, thing, words, n, &bit)))
@@ -106,8 +105,10 @@ static int columns_parse(const struct place *at, void *out)
 
 static int where_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {{"Absent", RULE_WHERE_ABSENT},
-                                        {"Present", RULE_WHERE_PRESENT}};
+    static const struct word words[] = {
+        {"Absent",  RULE_WHERE_ABSENT },
+        {"Present", RULE_WHERE_PRESENT}
+    };
 
     return place_word(at, "word", words, ARRAY_LEN(words), out);
 }
@@ -116,12 +117,13 @@ static int where_parse(const struct place *at, void *out)
 static int check_sql(const struct place *at, const struct sql_match *m)
 {
     opset with_where = OPSET(OP_UPDATE) | OPSET(OP_DELETE);
-    opset without_name = OPS_NAMELESS | OPSET(OP_DO) | OPSET(OP_FUNCTION_CALL) |
-                         OPSET(OP_REPLICATION);
+    opset without_name =
+        OPS_NAMELESS | OPSET(OP_DO) | OPSET(OP_FUNCTION_CALL) | OPSET(OP_REPLICATION);
     struct place found;
 
     if (!m->operations && !m->functions.n && !m->columns.n)
-        return place_missing(at, "operations", "required (or functions, or in a Mask rule columns)");
+        return place_missing(at, "operations",
+                             "required (or functions, or in a Mask rule columns)");
     if (m->where && !(m->operations & with_where) && place_find(at, "where", &found))
         return place_error(&found, "narrows Update and Delete; the rule names neither");
     if (m->relations.n && !m->operations && place_find(at, "relations", &found))
@@ -135,10 +137,10 @@ int sql_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
         {"operations", operations_parse, offsetof(struct sql_match, operations)},
-        {"relations", relations_parse, offsetof(struct sql_match, relations)},
-        {"functions", functions_parse, offsetof(struct sql_match, functions)},
-        {"columns", columns_parse, offsetof(struct sql_match, columns)},
-        {"where", where_parse, offsetof(struct sql_match, where)},
+        {"relations",  relations_parse,  offsetof(struct sql_match, relations) },
+        {"functions",  functions_parse,  offsetof(struct sql_match, functions) },
+        {"columns",    columns_parse,    offsetof(struct sql_match, columns)   },
+        {"where",      where_parse,      offsetof(struct sql_match, where)     },
     };
     struct sql_match **ret = out;
     int rc = allocate(at, sizeof **ret, ret);
@@ -153,8 +155,16 @@ int sql_parse(const struct place *at, void *out)
 static int verb_parse(const struct place *at, void *out)
 {
     static const struct word words[] = {
-        {"get", 0},    {"list", 0},   {"watch", 0},            {"create", 0},  {"update", 0},
-        {"patch", 0},  {"delete", 0}, {"deletecollection", 0}, {"connect", 0}, {"*", 0},
+        {"get",              0},
+        {"list",             0},
+        {"watch",            0},
+        {"create",           0},
+        {"update",           0},
+        {"patch",            0},
+        {"delete",           0},
+        {"deletecollection", 0},
+        {"connect",          0},
+        {"*",                0},
     };
     unsigned ignored;
     int rc = place_word(at, "verb", words, ARRAY_LEN(words), &ignored);
@@ -224,11 +234,11 @@ PATTERN_LIST(object_names_parse, object_name_parse)
 int kube_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {"verbs", verbs_parse, offsetof(struct kube_match, verbs)},
-        {"resources", resources_parse, offsetof(struct kube_match, resources), .required = true},
-        {"groups", groups_parse, offsetof(struct kube_match, groups)},
-        {"namespaces", kube_namespaces_parse, offsetof(struct kube_match, namespaces)},
-        {"names", object_names_parse, offsetof(struct kube_match, names)},
+        {"verbs",     verbs_parse,     offsetof(struct kube_match, verbs)                         },
+        {"resources", resources_parse, offsetof(struct kube_match, resources),                      .required = true},
+        {"groups",           groups_parse,                   offsetof(struct kube_match,                       groups)         },
+        {"namespaces",           kube_namespaces_parse,               offsetof(struct kube_match,          namespaces)},
+        {"names",           object_names_parse,                    offsetof(struct kube_match,                  names)            },
     };
     struct kube_match **ret = out;
     int rc = allocate(at, sizeof **ret, ret);
@@ -241,8 +251,12 @@ int kube_parse(const struct place *at, void *out)
 static int requests_parse(const struct place *at, void *out)
 {
     static const struct word words[] = {
-        {"exec", SSH_REQUEST_EXEC}, {"shell", SSH_REQUEST_SHELL}, {"sftp", SSH_REQUEST_SFTP},
-        {"pty", SSH_REQUEST_PTY},   {"env", SSH_REQUEST_ENV},     {"forward", SSH_REQUEST_FORWARD},
+        {"exec",    SSH_REQUEST_EXEC   },
+        {"shell",   SSH_REQUEST_SHELL  },
+        {"sftp",    SSH_REQUEST_SFTP   },
+        {"pty",     SSH_REQUEST_PTY    },
+        {"env",     SSH_REQUEST_ENV    },
+        {"forward", SSH_REQUEST_FORWARD},
     };
 
     return parse_bits(at, "request", words, ARRAY_LEN(words), out);
@@ -250,7 +264,10 @@ static int requests_parse(const struct place *at, void *out)
 
 static int access_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {{"read", SSH_ACCESS_READ}, {"write", SSH_ACCESS_WRITE}};
+    static const struct word words[] = {
+        {"read",  SSH_ACCESS_READ },
+        {"write", SSH_ACCESS_WRITE}
+    };
 
     return parse_bits(at, "access", words, ARRAY_LEN(words), out);
 }
@@ -303,10 +320,10 @@ static int check_ssh(const struct place *at, const struct ssh_match *m)
 int ssh_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {"requests", requests_parse, offsetof(struct ssh_match, requests), .required = true},
-        {"argv", argv_parse, offsetof(struct ssh_match, argv)},
-        {"paths", paths_parse, offsetof(struct ssh_match, paths)},
-        {"access", access_parse, offsetof(struct ssh_match, access)},
+        {"requests", requests_parse, offsetof(struct ssh_match, requests),             .required = true},
+        {"argv",          argv_parse,                   offsetof(struct ssh_match,                         argv)  },
+        {"paths",          paths_parse,                  offsetof(struct ssh_match,                       paths)},
+        {"access",          access_parse,                 offsetof(struct ssh_match,                     access) },
     };
     struct ssh_match **ret = out;
     int rc = allocate(at, sizeof **ret, ret);

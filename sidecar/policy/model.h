@@ -27,16 +27,20 @@ struct kube_match {
 };
 
 enum ssh_request {
-    SSH_REQUEST_EXEC = 1, SSH_REQUEST_SHELL = 2, SSH_REQUEST_SFTP = 4, SSH_REQUEST_PTY = 8,
-    SSH_REQUEST_ENV = 16, SSH_REQUEST_FORWARD = 32,
+    SSH_REQUEST_EXEC = 1,
+    SSH_REQUEST_SHELL = 2,
+    SSH_REQUEST_SFTP = 4,
+    SSH_REQUEST_PTY = 8,
+    SSH_REQUEST_ENV = 16,
+    SSH_REQUEST_FORWARD = 32,
 };
 enum ssh_access { SSH_ACCESS_READ = 1, SSH_ACCESS_WRITE = 2 };
 
 struct ssh_match {
-    unsigned requests; /* bits of enum ssh_request */
-    struct array argv; /* struct array of const char *: whole command lines */
+    unsigned requests;  /* bits of enum ssh_request */
+    struct array argv;  /* struct array of const char *: whole command lines */
     struct array paths; /* const char *: absolute, with * and ** */
-    unsigned access;   /* bits of enum ssh_access */
+    unsigned access;    /* bits of enum ssh_access */
 };
 
 struct policy;
@@ -46,7 +50,7 @@ struct rule {
     unsigned line;
     unsigned action; /* enum rule_action */
     const struct policy *policy;
-    const char *message; /* NULL: none */
+    const char *message;   /* NULL: none */
     struct sql_match *sql; /* NULL: the rule has no such section */
     struct kube_match *kube;
     struct ssh_match *ssh;
@@ -62,7 +66,13 @@ const struct rule *rule_stricter(const struct rule *a, const struct rule *b);
 
 /* ---- whom and what a policy covers ---- */
 
-enum label_operator { LABEL_EQUALS = 0, LABEL_IN, LABEL_NOT_IN, LABEL_EXISTS, LABEL_DOES_NOT_EXIST };
+enum label_operator {
+    LABEL_EQUALS = 0,
+    LABEL_IN,
+    LABEL_NOT_IN,
+    LABEL_EXISTS,
+    LABEL_DOES_NOT_EXIST
+};
 
 struct label_match {
     const char *key;
@@ -103,11 +113,11 @@ struct policy {
     bool cluster;
     const char *name;
     const char *namespace_; /* NULL: of a cluster policy, and when the file gives none: any */
-    unsigned mode; /* enum policy_mode */
-    struct array subjects; /* struct subject; none: every agent */
-    struct array targets;  /* struct target_ref; none: every target */
-    struct array rules;    /* struct rule */
-    struct array egress;   /* struct destination */
+    unsigned mode;          /* enum policy_mode */
+    struct array subjects;  /* struct subject; none: every agent */
+    struct array targets;   /* struct target_ref; none: every target */
+    struct array rules;     /* struct rule */
+    struct array egress;    /* struct destination */
     struct recording_settings recording;
     size_t n_column_masks;
     struct ruleindex *index;

@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 
 #define API_VERSION "chaperone.dev/v1alpha1"
+#define MAX_OBJECTS 10000
 
 struct metadata {
     const char *name, *namespace_;
@@ -50,9 +51,9 @@ static int parse_target(const struct place *spec, struct loaded *o)
 }
 
 static const struct kind kinds[] = {
-    {"GuardPolicy", OBJECT_POLICY, parse_policy, true, "GuardPolicyList"},
+    {"GuardPolicy",        OBJECT_POLICY,         parse_policy, true,  "GuardPolicyList"       },
     {"ClusterGuardPolicy", OBJECT_CLUSTER_POLICY, parse_policy, false, "ClusterGuardPolicyList"},
-    {"GuardTarget", OBJECT_TARGET, parse_target, true, "GuardTargetList"},
+    {"GuardTarget",        OBJECT_TARGET,         parse_target, true,  "GuardTargetList"       },
 };
 
 /* ---- digest ---- */
@@ -140,7 +141,10 @@ static int digest_object(const struct place *at, const struct node *spec, struct
 
 /* ---- metadata ---- */
 
-#define IGNORED(field) {field, place_parse_ignored, 0}
+#define IGNORED(field)                                                                             \
+    {                                                                                              \
+        field, place_parse_ignored, 0                                                              \
+    }
 
 /* What the API server adds may stay. */
 #define METADATA_IGNORED                                                                           \
@@ -152,8 +156,8 @@ static int digest_object(const struct place *at, const struct node *spec, struct
 static int metadata_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {"name", place_parse_name, offsetof(struct metadata, name), .required = true},
-        {"namespace", place_parse_label, offsetof(struct metadata, namespace_)},
+        {"name", place_parse_name, offsetof(struct metadata, name),                  .required = true},
+        {"namespace",      place_parse_label,            offsetof(struct metadata,              namespace_)},
         METADATA_IGNORED,
     };
 
@@ -182,6 +186,8 @@ static int add_object(const struct place *name, struct loaded *o, const char *ki
 {
     struct policy_snapshot *s = name->loader->snapshot;
 
+    if (s->n_objects == MAX_OBJECTS)
+        return place_error(name, "more than %d objects", MAX_OBJECTS);
     for (const struct loaded *old = s->objects; old; old = old->next) {
         if (old->kind == o->kind && same_text(old->name, o->name) &&
             same_text(old->namespace_, o->namespace_))
@@ -197,15 +203,17 @@ static int add_object(const struct place *name, struct loaded *o, const char *ki
 static int parse_object(const struct place *at, const struct kind *k)
 {
     static const struct field fields[] = {
-        IGNORED("apiVersion"), IGNORED("kind"),
-        {"metadata", metadata_parse, 0, .required = true},
-        {"spec", place_parse_ignored, 0, .required = true},
+        IGNORED("apiVersion"),
+        IGNORED("kind"),
+        {"metadata", metadata_parse,      0, .required = true},
+        {"spec",     place_parse_ignored, 0, .required = true},
         IGNORED("status"),
     };
     static const struct field cluster_fields[] = {
-        IGNORED("apiVersion"), IGNORED("kind"),
+        IGNORED("apiVersion"),
+        IGNORED("kind"),
         {"metadata", cluster_metadata_parse, 0, .required = true},
-        {"spec", place_parse_ignored, 0, .required = true},
+        {"spec",     place_parse_ignored,    0, .required = true},
         IGNORED("status"),
     };
     struct loaded *o = arena_alloc(at->loader->arena, sizeof *o);
@@ -218,8 +226,11 @@ static int parse_object(const struct place *at, const struct kind *k)
     rc = place_fields(at, k->namespaced ? fields : cluster_fields, ARRAY_LEN(fields), &meta);
     if (rc)
         return rc;
-    *o = (struct loaded){.kind = k->kind, .name = meta.name, .namespace_ = meta.namespace_,
-                         .file = at->loader->file, .line = at->node->line};
+    *o = (struct loaded){.kind = k->kind,
+                         .name = meta.name,
+                         .namespace_ = meta.namespace_,
+                         .file = at->loader->file,
+                         .line = at->node->line};
     if (!place_find(at, "spec", &spec) || !place_find(at, "metadata", &metadata) ||
         !place_find(&metadata, "name", &name))
         return place_missing(at, "spec", "required");
@@ -231,7 +242,9 @@ static int parse_object(const struct place *at, const struct kind *k)
 static int load_items(const struct place *at)
 {
     static const struct field fields[] = {
-        IGNORED("apiVersion"), IGNORED("kind"), IGNORED("metadata"),
+        IGNORED("apiVersion"),
+        IGNORED("kind"),
+        IGNORED("metadata"),
         {"items", place_parse_ignored, 0, .required = true},
     };
     struct place items;

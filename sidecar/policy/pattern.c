@@ -7,7 +7,7 @@
 
 #define MAX_PATTERN 255
 
-struct part { /* while parsing */
+struct part {                       /* while parsing */
     char glob[2 * MAX_PATTERN + 1]; /* with backslashes */
     char plain[MAX_PATTERN + 1];    /* without */
     size_t n_glob, n_plain;
@@ -112,8 +112,10 @@ static int parse_parts(const struct place *at, struct part *parts, size_t max, b
         return place_error(at, "longer than %d bytes", MAX_PATTERN);
     for (;; t++) {
         if (n == max)
-            return place_error(at, "'%.80s' has too many parts; write names with dots in double "
-                                   "quotes", at->node->text);
+            return place_error(at,
+                               "'%.80s' has too many parts; write names with dots in double "
+                               "quotes",
+                               at->node->text);
         rc = *t == '"' ? parse_quoted(at, &t, &parts[n]) : parse_bare(at, &t, &parts[n], function);
         if (rc)
             return rc;

@@ -104,8 +104,8 @@ static const struct field *find_field(const struct field *fields, size_t n, cons
     return NULL;
 }
 
-static int unknown_field(const struct place *at, const struct node *key,
-                         const struct field *fields, size_t n)
+static int unknown_field(const struct place *at, const struct node *key, const struct field *fields,
+                         size_t n)
 {
     struct suggestion s = suggestion_for(key->text);
     /* the key's own line */
@@ -120,8 +120,8 @@ static int unknown_field(const struct place *at, const struct node *key,
     return place_error(&here, "unknown field");
 }
 
-static int parse_field(const struct place *at, const struct node_item *item,
-                       const struct field *f, void *out)
+static int parse_field(const struct place *at, const struct node_item *item, const struct field *f,
+                       void *out)
 {
     struct place child = {
         .up = at, .key = item->key->text, .node = item->value, .loader = at->loader};
@@ -292,8 +292,10 @@ int place_parse_label(const struct place *at, void *out)
     int rc = place_expect(at, NODE_STRING);
 
     if (rc == 0 && !is_dns_name(at->node->text, MAX_LABEL, false))
-        return place_error(at, "'%.64s' is not a name: lower-case letters, digits and '-', at "
-                               "most %d", at->node->text, MAX_LABEL);
+        return place_error(at,
+                           "'%.64s' is not a name: lower-case letters, digits and '-', at "
+                           "most %d",
+                           at->node->text, MAX_LABEL);
     return rc ? rc : place_text(at, out);
 }
 
@@ -302,8 +304,10 @@ int place_parse_name(const struct place *at, void *out)
     int rc = place_expect(at, NODE_STRING);
 
     if (rc == 0 && !is_dns_name(at->node->text, MAX_NAME, true))
-        return place_error(at, "'%.64s' is not a name: lower-case letters, digits, '-' and '.', "
-                               "at most %d", at->node->text, MAX_NAME);
+        return place_error(at,
+                           "'%.64s' is not a name: lower-case letters, digits, '-' and '.', "
+                           "at most %d",
+                           at->node->text, MAX_NAME);
     return rc ? rc : place_text(at, out);
 }
 

@@ -14,8 +14,8 @@
 struct policy_snapshot;
 
 struct loader {
-    const char *file;               /* in the arena: objects keep it */
-    struct arena *arena;            /* the snapshot's */
+    const char *file;    /* in the arena: objects keep it */
+    struct arena *arena; /* the snapshot's */
     struct policy_snapshot *snapshot;
     struct error *err;
 };
@@ -89,9 +89,9 @@ int place_number(const struct place *at, int64_t min, int64_t max, int64_t *ret)
 
 /* ---- parsers for tables ---- */
 
-int place_parse_bool(const struct place *at, void *out);   /* bool */
-int place_parse_string(const struct place *at, void *out); /* const char *; place_text */
-int place_parse_label(const struct place *at, void *out);  /* const char *: DNS label */
-int place_parse_name(const struct place *at, void *out);   /* const char *: DNS subdomain */
+int place_parse_bool(const struct place *at, void *out);    /* bool */
+int place_parse_string(const struct place *at, void *out);  /* const char *; place_text */
+int place_parse_label(const struct place *at, void *out);   /* const char *: DNS label */
+int place_parse_name(const struct place *at, void *out);    /* const char *: DNS subdomain */
 int place_parse_ignored(const struct place *at, void *out); /* anything; writes nothing */
-int place_parse_strings(const struct place *at, void *out);  /* struct array of const char * */
+int place_parse_strings(const struct place *at, void *out); /* struct array of const char * */

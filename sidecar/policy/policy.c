@@ -11,7 +11,10 @@
 
 static int mode_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {{"Enforce", POLICY_ENFORCE}, {"Audit", POLICY_AUDIT}};
+    static const struct word words[] = {
+        {"Enforce", POLICY_ENFORCE},
+        {"Audit",   POLICY_AUDIT  }
+    };
 
     return place_word(at, "mode", words, ARRAY_LEN(words), out);
 }
@@ -20,7 +23,10 @@ static int mode_parse(const struct place *at, void *out)
 
 static int content_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {{"Masked", false}, {"Statements", true}};
+    static const struct word words[] = {
+        {"Masked",     false},
+        {"Statements", true }
+    };
     unsigned statements_only = false;
     int rc = place_word(at, "content", words, ARRAY_LEN(words), &statements_only);
 
@@ -32,7 +38,11 @@ static int content_parse(const struct place *at, void *out)
 /* Bytes, or a quantity: "64Ki", "1Mi". */
 static int max_result_parse(const struct place *at, void *out)
 {
-    static const struct word units[] = {{"Ki", 10}, {"Mi", 20}, {"Gi", 30}};
+    static const struct word units[] = {
+        {"Ki", 10},
+        {"Mi", 20},
+        {"Gi", 30}
+    };
     const char *text = at->node->text;
     uint64_t *ret = out;
     size_t digits;
@@ -62,8 +72,8 @@ static int max_result_parse(const struct place *at, void *out)
 static int recording_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {"required", place_parse_bool, offsetof(struct recording_settings, required)},
-        {"content", content_parse, offsetof(struct recording_settings, statements_only)},
+        {"required",       place_parse_bool, offsetof(struct recording_settings, required)        },
+        {"content",        content_parse,    offsetof(struct recording_settings, statements_only) },
         {"maxResultBytes", max_result_parse, offsetof(struct recording_settings, max_result_bytes)},
     };
 
@@ -122,8 +132,8 @@ static int check_rule_names(const struct place *at, const struct array *list)
     qsort(sorted, list->n, sizeof *sorted, compare_names);
     for (size_t i = 1; i < list->n && rc == 0; i++) {
         struct node here = {.line = sorted[i]->line};
-        struct place rule = {.up = at, .index = (size_t)(sorted[i] - rules), .node = &here,
-                             .loader = at->loader};
+        struct place rule = {
+            .up = at, .index = (size_t)(sorted[i] - rules), .node = &here, .loader = at->loader};
 
         if (strcmp(sorted[i - 1]->name, sorted[i]->name) == 0)
             rc = place_missing(&rule, "name", "the rule '%s' is there twice (first on line %u)",
@@ -149,7 +159,9 @@ static int rules_parse(const struct place *at, void *out)
         {"targets", targets_parse, offsetof(struct policy, targets)},                              \
         {"rules", rules_parse, offsetof(struct policy, rules)},                                    \
         {"egress", egress_parse, offsetof(struct policy, egress)},                                 \
-        {"recording", recording_parse, offsetof(struct policy, recording)}
+    {                                                                                              \
+        "recording", recording_parse, offsetof(struct policy, recording)                           \
+    }
 
 static int finish(const struct place *at, struct policy *p)
 {

@@ -32,18 +32,22 @@ static int name_parse(const struct place *at, void *out)
     for (size_t i = 0; t[i]; i++) {
         if (i >= MAX_RULE_NAME ||
             (!isalnum((unsigned char)t[i]) && (i == 0 || !strchr("-_.", t[i]))))
-            return place_error(at, "'%.64s' is not a rule's name: letters, digits, '-', '_' and "
-                                   "'.', at most %d", t, MAX_RULE_NAME);
+            return place_error(at,
+                               "'%.64s' is not a rule's name: letters, digits, '-', '_' and "
+                               "'.', at most %d",
+                               t, MAX_RULE_NAME);
     }
     return place_text(at, out);
 }
 
 static int action_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {{"Allow", ACTION_ALLOW},
-                                        {"Deny", ACTION_DENY},
-                                        {"RequireApproval", ACTION_APPROVE},
-                                        {"Mask", ACTION_MASK}};
+    static const struct word words[] = {
+        {"Allow",           ACTION_ALLOW  },
+        {"Deny",            ACTION_DENY   },
+        {"RequireApproval", ACTION_APPROVE},
+        {"Mask",            ACTION_MASK   }
+    };
 
     return place_word(at, "action", words, ARRAY_LEN(words), out);
 }
@@ -116,17 +120,22 @@ static int values_parse(const struct place *at, void *out)
 
 static int method_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {{"Redact", MASK_REDACT},
-                                        {"Partial", MASK_PARTIAL},
-                                        {"Token", MASK_TOKEN},
-                                        {"Null", MASK_NULL}};
+    static const struct word words[] = {
+        {"Redact",  MASK_REDACT },
+        {"Partial", MASK_PARTIAL},
+        {"Token",   MASK_TOKEN  },
+        {"Null",    MASK_NULL   }
+    };
 
     return place_word(at, "method", words, ARRAY_LEN(words), out);
 }
 
 static int deny_or_allow_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {{"Deny", false}, {"Allow", true}};
+    static const struct word words[] = {
+        {"Deny",  false},
+        {"Allow", true }
+    };
 
     return place_word(at, "word", words, ARRAY_LEN(words), out);
 }
@@ -134,9 +143,9 @@ static int deny_or_allow_parse(const struct place *at, void *out)
 static int mask_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {"method", method_parse, offsetof(struct mask_spec, method)},
+        {"method",     method_parse,        offsetof(struct mask_spec, method)    },
         {"predicates", deny_or_allow_parse, offsetof(struct mask_spec, predicates)},
-        {"writeBack", deny_or_allow_parse, offsetof(struct mask_spec, write_back)},
+        {"writeBack",  deny_or_allow_parse, offsetof(struct mask_spec, write_back)},
     };
 
     return place_fields(at, fields, ARRAY_LEN(fields), out);
@@ -169,7 +178,8 @@ static int check_protocol(const struct place *at, const struct rule *r)
     if (r->sql && (r->kube || r->ssh))
         return refuse_field(at, r->kube ? "kube" : "ssh", only_one);
     rc = r->detectors && (r->kube || r->ssh)
-             ? refuse_field(at, "values", "a rule has only one of values, kube and ssh") : 0;
+             ? refuse_field(at, "values", "a rule has only one of values, kube and ssh")
+             : 0;
     return rc;
 }
 
@@ -253,15 +263,15 @@ static void settle_mask(struct rule_spec *spec)
 int rule_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {"name", name_parse, offsetof(struct rule_spec, rule.name), .required = true},
-        {"action", action_parse, offsetof(struct rule_spec, rule.action), .required = true},
-        {"message", message_parse, offsetof(struct rule_spec, rule.message)},
-        {"sql", sql_parse, offsetof(struct rule_spec, rule.sql)},
-        {"kube", kube_parse, offsetof(struct rule_spec, rule.kube)},
-        {"ssh", ssh_parse, offsetof(struct rule_spec, rule.ssh)},
-        {"values", values_parse, offsetof(struct rule_spec, rule.detectors)},
-        {"mask", mask_parse, offsetof(struct rule_spec, mask)},
-        {"approval", approval_parse, offsetof(struct rule_spec, rule.approval)},
+        {"name",            name_parse, offsetof(struct rule_spec, rule.name),                   .required = true},
+        {"action",                 action_parse,                    offsetof(struct rule_spec,                 rule.action), .required = true},
+        {"message", message_parse,           offsetof(struct rule_spec,                            rule.message)                                          },
+        {"sql",    sql_parse,              offsetof(struct rule_spec,        rule.sql)},
+        {"kube",        kube_parse,                  offsetof(struct rule_spec,                               rule.kube)                                                            },
+        {"ssh",       ssh_parse,                 offsetof(struct rule_spec,        rule.ssh)},
+        {"values",        values_parse,                  offsetof(struct rule_spec,                             rule.detectors)                                                                             },
+        {"mask",  mask_parse,            offsetof(struct rule_spec,    mask)},
+        {"approval",            approval_parse,                      offsetof(struct rule_spec,                                   rule.approval)                                                                                              },
     };
     struct rule_spec spec = {.rule.line = at->node->line};
     int rc = place_fields(at, fields, ARRAY_LEN(fields), &spec);

@@ -249,8 +249,8 @@ static bool is_exact(const struct name_pattern *p)
     return p->schema.kind == PATTERN_EXACT && p->name.kind == PATTERN_EXACT;
 }
 
-static void ask_relation_entry(const struct entry *e, const struct object *o,
-                               const struct probe *p, struct opinion *ret)
+static void ask_relation_entry(const struct entry *e, const struct object *o, const struct probe *p,
+                               struct opinion *ret)
 {
     const struct name_pattern *pattern = e->pattern;
     const struct sql_match *m = e->rule->sql;

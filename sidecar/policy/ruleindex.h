@@ -21,7 +21,7 @@ struct probe {
     const char *guess;  /* where the name would be found then, or NULL */
     const char *name;   /* NULL: the object has no relation */
     uint64_t schema_hash, name_hash;
-    bool sensitive;     /* only a pattern without wildcards permits it */
+    bool sensitive; /* only a pattern without wildcards permits it */
 };
 
 struct probe probe_relation(const struct object *o);

@@ -53,7 +53,8 @@ static bool looks_integer(const char *t)
 
     t += *t == '+' || *t == '-';
     if (t[0] == '0' && t[1] && strchr("xob", t[1]))
-        return isxdigit((unsigned char)t[2]) && strspn(t + 2, "0123456789abcdefABCDEF_") == strlen(t + 2);
+        return isxdigit((unsigned char)t[2]) &&
+               strspn(t + 2, "0123456789abcdefABCDEF_") == strlen(t + 2);
     for (; *t; t++) {
         if (isdigit((unsigned char)*t))
             digits++;

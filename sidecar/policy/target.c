@@ -29,9 +29,11 @@ struct target_spec {
 
 static int tls_mode_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {{"VerifyFull", TARGET_TLS_VERIFY_FULL},
-                                        {"Require", TARGET_TLS_REQUIRE},
-                                        {"Disable", TARGET_TLS_DISABLE}};
+    static const struct word words[] = {
+        {"VerifyFull", TARGET_TLS_VERIFY_FULL},
+        {"Require",    TARGET_TLS_REQUIRE    },
+        {"Disable",    TARGET_TLS_DISABLE    }
+    };
 
     return place_word(at, "mode", words, ARRAY_LEN(words), out);
 }
@@ -50,9 +52,9 @@ static int secret_key_parse(const struct place *at, void *out)
 static int ca_ref_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {.name = "name", place_parse_name, offsetof(struct secret_ref, name), .required = true},
-        {.name = "key", secret_key_parse, offsetof(struct secret_ref, key)},
-        {.name = "namespace", .refused = OTHER_NAMESPACE},
+        {.name = "name", place_parse_name,        offsetof(struct secret_ref, name), .required = true},
+        {.name = "key",         secret_key_parse,                offsetof(struct secret_ref, key)},
+        {.name = "namespace",  .refused = OTHER_NAMESPACE},
     };
     struct secret_ref *ret = out;
 
@@ -76,9 +78,9 @@ static int server_name_parse(const struct place *at, void *out)
 static int tls_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {.name = "mode", tls_mode_parse, offsetof(struct tls_spec, mode)},
-        {.name = "caSecretRef", ca_ref_parse, offsetof(struct tls_spec, ca)},
-        {.name = "serverName", server_name_parse, offsetof(struct tls_spec, server_name)},
+        {.name = "mode",        tls_mode_parse,    offsetof(struct tls_spec, mode)       },
+        {.name = "caSecretRef", ca_ref_parse,      offsetof(struct tls_spec, ca)         },
+        {.name = "serverName",  server_name_parse, offsetof(struct tls_spec, server_name)},
     };
     struct tls_spec *tls = out;
     struct place found;
@@ -96,8 +98,8 @@ static int tls_parse(const struct place *at, void *out)
 static int credentials_ref_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {.name = "name", place_parse_name, 0, .required = true},
-        {.name = "namespace", .refused = OTHER_NAMESPACE},
+        {.name = "name",    place_parse_name, 0, .required = true},
+        {.name = "namespace", .refused = OTHER_NAMESPACE                },
     };
 
     return place_fields(at, fields, ARRAY_LEN(fields), out);
@@ -168,10 +170,12 @@ static int ssh_section_parse(const struct place *at, void *out)
 
 static int protocol_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {{"postgres", TARGET_POSTGRES},
-                                        {"ssh", TARGET_SSH},
-                                        {"kubernetes", TARGET_KUBERNETES},
-                                        {"tcp", TARGET_TCP}};
+    static const struct word words[] = {
+        {"postgres",   TARGET_POSTGRES  },
+        {"ssh",        TARGET_SSH       },
+        {"kubernetes", TARGET_KUBERNETES},
+        {"tcp",        TARGET_TCP       }
+    };
 
     return place_word(at, "protocol", words, ARRAY_LEN(words), out);
 }
@@ -190,8 +194,9 @@ static int check_sections(const struct place *at, const struct target_spec *t)
     struct place found;
 
     if (ssh && !place_find(at, "ssh", &found))
-        return place_missing(at, "ssh.hostKeys", "required for protocol ssh: there is no trust on "
-                                                 "first use");
+        return place_missing(at, "ssh.hostKeys",
+                             "required for protocol ssh: there is no trust on "
+                             "first use");
     if (!ssh && place_find(at, "ssh", &found))
         return place_error(&found, "only for protocol ssh");
     if ((ssh || tcp) && place_find(at, "tls", &found))
@@ -209,8 +214,10 @@ static int check_hosts(const struct place *at, const struct target_spec *t)
 
     for (size_t i = 0; i < t->hosts.n && t->credentials; i++) {
         if (hosts[i].prefix_len == 0 && place_find(at, "hosts", &found))
-            return place_error(&found, "'%s' is every address; a target with credentials has to "
-                                       "say where they may go", hosts[i].name);
+            return place_error(&found,
+                               "'%s' is every address; a target with credentials has to "
+                               "say where they may go",
+                               hosts[i].name);
     }
     return 0;
 }
@@ -218,13 +225,14 @@ static int check_hosts(const struct place *at, const struct target_spec *t)
 int target_parse_spec(const struct place *at, struct target *ret)
 {
     static const struct field fields[] = {
-        {.name = "protocol", protocol_parse, offsetof(struct target_spec, protocol),
+        {.name = "protocol",
+         protocol_parse,                             offsetof(struct target_spec, protocol),
          .required = true},
-        {.name = "hosts", hosts_parse, offsetof(struct target_spec, hosts), .required = true},
-        {.name = "ports", ports_parse, offsetof(struct target_spec, ports), .required = true},
-        {.name = "tls", tls_parse, offsetof(struct target_spec, tls)},
-        {.name = "credentials", credentials_parse, offsetof(struct target_spec, credentials)},
-        {.name = "ssh", ssh_section_parse, offsetof(struct target_spec, host_keys)},
+        {.name = "hosts",                            hosts_parse,                          offsetof(struct target_spec,               hosts), .required = true},
+        {.name = "ports",            ports_parse,                        offsetof(struct target_spec,                                     ports),                                                     .required = true},
+        {.name = "tls",                      tls_parse,                  offsetof(struct target_spec,         tls)},
+        {.name = "credentials", credentials_parse,offsetof(struct target_spec,           credentials)                                              },
+        {.name = "ssh", ssh_section_parse,          offsetof(struct target_spec,                           host_keys)      },
     };
     struct target_spec t = {0};
     int rc = place_fields(at, fields, ARRAY_LEN(fields), &t);

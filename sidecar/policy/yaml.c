@@ -54,8 +54,9 @@ static int bad_at(const char *file, unsigned line, struct error *err, const char
 
 const char *node_type_name(enum node_type t)
 {
-    static const char *const type_names[] = {"nothing", "true or false", "a whole number", "a number",
-                                             "a string", "a list", "a mapping"};
+    static const char *const type_names[] = {"nothing",  "true or false", "a whole number",
+                                             "a number", "a string",      "a list",
+                                             "a mapping"};
 
     return type_names[t];
 }
@@ -158,10 +159,9 @@ static int on_scalar(struct builder *b, const yaml_event_t *e)
 static int on_open(struct builder *b, const yaml_event_t *e, enum node_type type)
 {
     bool map = type == NODE_MAP;
-    const yaml_char_t *tag =
-        map ? e->data.mapping_start.tag : e->data.sequence_start.tag;
-    const char *anchor = (const char *)(map ? e->data.mapping_start.anchor
-                                            : e->data.sequence_start.anchor);
+    const yaml_char_t *tag = map ? e->data.mapping_start.tag : e->data.sequence_start.tag;
+    const char *anchor =
+        (const char *)(map ? e->data.mapping_start.anchor : e->data.sequence_start.anchor);
     unsigned line = line_of(&e->start_mark);
     struct node *n;
     int rc;

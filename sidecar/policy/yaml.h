@@ -10,9 +10,9 @@
 #include "src-common/arena.h"
 #include "src-common/error.h"
 
-#define YAMLTREE_MAX_BYTES  ((size_t)4 << 20)
-#define YAMLTREE_MAX_DEPTH  64
-#define YAMLTREE_MAX_NODES  1000000
+#define YAMLTREE_MAX_BYTES   ((size_t)4 << 20)
+#define YAMLTREE_MAX_DEPTH   64
+#define YAMLTREE_MAX_NODES   1000000
 #define YAMLTREE_MAX_ANCHORS 100
 /* Enough for the tree of any text within the limits. */
 #define YAMLTREE_ARENA_MAX ((size_t)256 << 20)

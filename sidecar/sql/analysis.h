@@ -124,9 +124,11 @@ void scope_add(struct analysis *a, struct scope *s, struct range_item *item);
 /* What a column reference means. */
 struct value scope_column_ref(struct analysis *a, const struct scope *s, struct json_object *body);
 /* The item that an expression of one name ("u") or "u.*" stands for as a whole row; NULL. */
-const struct range_item *scope_row_ref(const struct scope *s, struct json_object *node);
+const struct range_item *scope_row_ref(struct analysis *a, const struct scope *s,
+                                       struct json_object *node);
 /* Looks a bare name up among the items of this one scope. */
-bool scope_has_column(const struct scope *s, const char *name, struct value *ret);
+bool scope_has_column(struct analysis *a, const struct scope *s, const char *name,
+                      struct value *ret);
 /* A field of a composite value: a column, or a function written after a dot. */
 void scope_field_use(struct analysis *a, const struct range_item *item, const char *name);
 /* Expands "*" or "alias.*" into out. */

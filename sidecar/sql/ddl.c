@@ -374,6 +374,7 @@ static void truncate_also(struct analysis *a, const struct catalog_relation *r, 
         return;
     if (r->triggers)
         a->st->runs_hidden_code = true;
+    a->work += c->parents.n;
     for (i = 0; i < c->parents.n; i++) {
         const struct catalog_relation *child = catalog_by_oid(c, c->parents.v[i].from);
 

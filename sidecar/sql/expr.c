@@ -392,7 +392,7 @@ static struct value a_indirection(struct analysis *a, const struct scope *s,
                                   struct json_object *body)
 {
     struct json_object *arg = tree_get(body, "arg"), *list = tree_list(body, "indirection");
-    const struct range_item *item = scope_row_ref(s, arg);
+    const struct range_item *item = scope_row_ref(a, s, arg);
     const char *field = tree_name_at(list, 0);
     struct value v = {0};
     size_t i, n = tree_len(list), start = 0;

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #define MAX_DEPTH   1200
-#define MAX_WORK    2000000
-#define MAX_OBJECTS 20000
+#define MAX_WORK    4000000 /* well under a second */
+#define MAX_OBJECTS 2000
 #define MAX_COLUMNS 4096 /* the server itself stops at 1664 */
 
 void *facts_alloc(struct analysis *a, size_t n)

@@ -153,6 +153,7 @@ const struct columns *query_cte(struct analysis *a, const struct scope *s, const
     struct cte *c;
 
     for (c = s->ctes; c; c = c->next) {
+        a->work++;
         if (strcmp(c->name, name) == 0) {
             cte_analyze(a, c); /* a forward reference; nothing when it is busy or done */
             if (c->state == CTE_BUSY && c->columns.n == 0)
@@ -176,8 +177,9 @@ static void output_clause(struct analysis *a, const struct scope *s, struct json
     bool hit = false;
     size_t i;
 
+    if (c.kind != TREE_CONST_NONE)
+        a->st->literal_dependent = true; /* another number, another column */
     if (c.kind == TREE_CONST_INT) {
-        a->st->literal_dependent = true;
         if (out->open || c.num < 1 || (uint64_t)c.num > out->n)
             v = columns_all(out);
         else

@@ -50,20 +50,22 @@ static bool item_column(const struct range_item *item, const char *name, struct 
     return hit;
 }
 
-bool scope_has_column(const struct scope *s, const char *name, struct value *ret)
+bool scope_has_column(struct analysis *a, const struct scope *s, const char *name,
+                      struct value *ret)
 {
     bool hit = false;
     size_t i;
 
     for (i = 0; i < s->n_items; i++) {
+        a->work += 1 + s->items[i]->columns.n;
         if (s->items[i]->bare)
             hit |= item_column(s->items[i], name, ret);
     }
     return hit;
 }
 
-static const struct range_item *find_item(const struct scope *s, const char *schema,
-                                          const char *name)
+static const struct range_item *find_item(struct analysis *a, const struct scope *s,
+                                          const char *schema, const char *name)
 {
     size_t i;
 
@@ -71,6 +73,7 @@ static const struct range_item *find_item(const struct scope *s, const char *sch
         for (i = 0; i < s->n_items; i++) {
             const struct range_item *item = s->items[i];
 
+            a->work++;
             if (!item->named || !item->alias || strcmp(item->alias, name) != 0)
                 continue;
             if (!schema || (item->schema && strcmp(item->schema, schema) == 0))
@@ -121,14 +124,14 @@ void scope_field_use(struct analysis *a, const struct range_item *item, const ch
 static struct value qualified(struct analysis *a, const struct scope *s, const char *schema,
                               const char *table, const char *name)
 {
-    const struct range_item *item = find_item(s, schema, table);
+    const struct range_item *item = find_item(a, s, schema, table);
     struct value v = {0};
 
     if (!item && schema) /* search_path or temporary schemas may name it differently */
-        item = find_item(s, NULL, table);
+        item = find_item(a, s, NULL, table);
     if (!item) { /* the server will say so; should it not, any column of that name counts */
         for (; s; s = s->outer)
-            scope_has_column(s, name, &v);
+            scope_has_column(a, s, name, &v);
         return value_loose(v);
     }
     if (item_column(item, name, &v) || is_system_column(name))
@@ -147,10 +150,10 @@ static struct value unqualified(struct analysis *a, const struct scope *s, const
     struct value v = {0};
 
     for (at = s; at; at = at->outer) {
-        if (scope_has_column(at, name, &v))
+        if (scope_has_column(a, at, name, &v))
             return v;
     }
-    item = find_item(s, NULL, name);
+    item = find_item(a, s, NULL, name);
     return item ? value_join(v, whole_row(a, item)) : v;
 }
 
@@ -162,8 +165,8 @@ static bool is_star(struct json_object *fields)
 }
 
 /* The item before the star or that the fields name: fields[0..n). */
-static const struct range_item *item_of(const struct scope *s, struct json_object *fields,
-                                        size_t n)
+static const struct range_item *item_of(struct analysis *a, const struct scope *s,
+                                        struct json_object *fields, size_t n)
 {
     const char *schema = n > 1 ? tree_name_at(fields, n - 2) : NULL;
     const char *name = n > 0 ? tree_name_at(fields, n - 1) : NULL;
@@ -171,11 +174,12 @@ static const struct range_item *item_of(const struct scope *s, struct json_objec
 
     if (!name)
         return NULL;
-    item = find_item(s, schema, name);
-    return item || !schema ? item : find_item(s, NULL, name);
+    item = find_item(a, s, schema, name);
+    return item || !schema ? item : find_item(a, s, NULL, name);
 }
 
-const struct range_item *scope_row_ref(const struct scope *s, struct json_object *node)
+const struct range_item *scope_row_ref(struct analysis *a, const struct scope *s,
+                                       struct json_object *node)
 {
     struct json_object *fields = tree_list(tree_body(node, "ColumnRef"), "fields");
     const struct scope *at;
@@ -185,14 +189,14 @@ const struct range_item *scope_row_ref(const struct scope *s, struct json_object
     if (n == 0)
         return NULL;
     if (is_star(fields))
-        return item_of(s, fields, n - 1);
+        return item_of(a, s, fields, n - 1);
     if (n != 1 || !tree_name_at(fields, 0))
         return NULL;
     for (at = s; at; at = at->outer) {
-        if (scope_has_column(at, tree_name_at(fields, 0), &v))
+        if (scope_has_column(a, at, tree_name_at(fields, 0), &v))
             return NULL;
     }
-    return item_of(s, fields, 1);
+    return item_of(a, s, fields, 1);
 }
 
 struct value scope_column_ref(struct analysis *a, const struct scope *s, struct json_object *body)
@@ -202,7 +206,7 @@ struct value scope_column_ref(struct analysis *a, const struct scope *s, struct 
     struct value v = {0};
 
     if (is_star(fields)) { /* outside target lists: ROW(u.*), count(u.*) */
-        const struct range_item *item = item_of(s, fields, n - 1);
+        const struct range_item *item = item_of(a, s, fields, n - 1);
 
         if (item)
             return whole_row(a, item);
@@ -234,7 +238,7 @@ void scope_expand_star(struct analysis *a, const struct scope *s, struct json_ob
     const struct range_item *item;
 
     if (n > 1) {
-        item = item_of(s, fields, n - 1);
+        item = item_of(a, s, fields, n - 1);
         if (item) {
             columns_append(a, out, &item->columns);
             return;

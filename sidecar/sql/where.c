@@ -9,7 +9,7 @@
 
 static bool is_true(struct analysis *a, struct json_object *node);
 
-static bool has_column(struct analysis *a, struct json_object *node)
+static bool has_node(struct analysis *a, struct json_object *node, const char *kind)
 {
     size_t i;
     bool found = false;
@@ -20,15 +20,19 @@ static bool has_column(struct analysis *a, struct json_object *node)
         json_object_object_foreach(node, key, child)
         {
             if (!found)
-                found = strcmp(key, "ColumnRef") == 0 || strcmp(key, "CurrentOfExpr") == 0 ||
-                        has_column(a, child);
+                found = strcmp(key, kind) == 0 || has_node(a, child, kind);
         }
     } else if (json_object_is_type(node, json_type_array)) {
         for (i = 0; i < tree_len(node) && !found; i++)
-            found = has_column(a, tree_at(node, i));
+            found = has_node(a, tree_at(node, i), kind);
     }
     facts_leave(a);
     return found;
+}
+
+static bool has_column(struct analysis *a, struct json_object *node)
+{
+    return has_node(a, node, "ColumnRef") || has_node(a, node, "CurrentOfExpr");
 }
 
 /* t.id and id are the same column as far as anybody may rely on. */
@@ -59,11 +63,23 @@ static struct json_object *bare(struct json_object *node)
     return node;
 }
 
-static bool same(struct json_object *x, struct json_object *y)
+/* Equal trees; where literals stand in them, others would give another answer. */
+static bool equal(struct analysis *a, struct json_object *x, struct json_object *y)
+{
+    if (!x || !y)
+        return false;
+    if (has_node(a, x, "A_Const") && has_node(a, y, "A_Const"))
+        a->st->literal_dependent = true;
+    return tree_equal(x, y);
+}
+
+static bool same(struct analysis *a, struct json_object *x, struct json_object *y)
 {
     x = bare(x);
     y = bare(y);
-    return x && y && (same_column(x, y) || tree_equal(x, y));
+    if (same_column(x, y))
+        return true;
+    return x && y && has_column(a, x) && has_column(a, y) && equal(a, x, y);
 }
 
 static bool operator_is(struct json_object *body, const char *name)
@@ -84,12 +100,12 @@ static bool only_percent(struct analysis *a, struct json_object *node)
     return c.str[0] && c.str[strspn(c.str, "%")] == '\0';
 }
 
-static bool list_has(struct json_object *list, struct json_object *x)
+static bool list_has(struct analysis *a, struct json_object *list, struct json_object *x)
 {
     size_t i, n = tree_len(list);
 
     for (i = 0; i < n; i++) {
-        if (same(tree_at(list, i), x))
+        if (same(a, tree_at(list, i), x))
             return true;
     }
     return false;
@@ -110,24 +126,39 @@ static bool expr_is_true(struct analysis *a, struct json_object *body, bool nega
         if (tree_is(body, "kind", "AEXPR_OP") &&
             (operator_is(body, "~~") || operator_is(body, "~~*")))
             return !negated && only_percent(a, r);
-        return opposite == negated && same(l, r);
+        return opposite == negated && same(a, l, r);
     }
     if (tree_is(body, "kind", "AEXPR_LIKE") || tree_is(body, "kind", "AEXPR_ILIKE"))
         return (operator_is(body, "~~") || operator_is(body, "~~*")) != negated &&
                only_percent(a, r);
     if (tree_is(body, "kind", "AEXPR_IN"))
-        return operator_is(body, "=") != negated && list_has(items, l);
+        return operator_is(body, "=") != negated && list_has(a, items, l);
     if (tree_is(body, "kind", "AEXPR_OP_ANY"))
         return !negated && operator_is(body, "=") &&
-               list_has(tree_list(tree_body(bare(r), "A_ArrayExpr"), "elements"), l);
+               list_has(a, tree_list(tree_body(bare(r), "A_ArrayExpr"), "elements"), l);
     if (tree_is(body, "kind", "AEXPR_BETWEEN") || tree_is(body, "kind", "AEXPR_BETWEEN_SYM"))
-        return !negated && list_has(items, l) &&
-               same(tree_at(items, 0), tree_at(items, 1));
+        return !negated && list_has(a, items, l) &&
+               same(a, tree_at(items, 0), tree_at(items, 1));
+    return false;
+}
+
+static bool opposites(struct json_object *x, struct json_object *y)
+{
+    static const char *const pairs[][2] = {{"=", "<>"}, {"<", ">="}, {">", "<="}};
+    size_t i;
+
+    if (!tree_is(x, "kind", "AEXPR_OP") || !tree_is(y, "kind", "AEXPR_OP"))
+        return false;
+    for (i = 0; i < ARRAY_LEN(pairs); i++) {
+        if ((operator_is(x, pairs[i][0]) && operator_is(y, pairs[i][1])) ||
+            (operator_is(x, pairs[i][1]) && operator_is(y, pairs[i][0])))
+            return true;
+    }
     return false;
 }
 
 /* x IS NULL OR x IS NOT NULL, and x = 1 OR x <> 1, among the arms. */
-static bool arms_cover(struct json_object *args)
+static bool arms_cover(struct analysis *a, struct json_object *args)
 {
     size_t i, k, n = tree_len(args);
 
@@ -141,18 +172,18 @@ static bool arms_cover(struct json_object *args)
             struct json_object *not = tree_body(tree_at(args, k), "BoolExpr");
             struct json_object *not2 = tree_body(tree_at(args, i), "BoolExpr");
 
-            if (x && y && same(tree_get(x, "arg"), tree_get(y, "arg")) &&
+            if (x && y && same(a, tree_get(x, "arg"), tree_get(y, "arg")) &&
                 !tree_is(x, "nulltesttype", tree_str(y, "nulltesttype")))
                 return true;
-            if (p && q && same(tree_get(p, "lexpr"), tree_get(q, "lexpr")) &&
-                tree_equal(tree_get(p, "rexpr"), tree_get(q, "rexpr")) &&
-                !tree_equal(tree_get(p, "name"), tree_get(q, "name")))
+            if (p && q && opposites(p, q) &&
+                same(a, tree_get(p, "lexpr"), tree_get(q, "lexpr")) &&
+                equal(a, tree_get(p, "rexpr"), tree_get(q, "rexpr")))
                 return true;
             if (tree_is(not, "boolop", "NOT_EXPR") &&
-                tree_equal(tree_at(tree_list(not, "args"), 0), tree_at(args, i)))
+                equal(a, tree_at(tree_list(not, "args"), 0), tree_at(args, i)))
                 return true;
             if (tree_is(not2, "boolop", "NOT_EXPR") &&
-                tree_equal(tree_at(tree_list(not2, "args"), 0), tree_at(args, k)))
+                equal(a, tree_at(tree_list(not2, "args"), 0), tree_at(args, k)))
                 return true;
         }
     }
@@ -202,7 +233,7 @@ static bool bool_is_true(struct analysis *a, struct json_object *body)
     if (tree_is(body, "boolop", "NOT_EXPR"))
         return is_false(a, tree_at(args, 0));
     if (tree_is(body, "boolop", "OR_EXPR"))
-        return any_is_true(a, args) || arms_cover(args);
+        return any_is_true(a, args) || arms_cover(a, args);
     for (i = 0; i < n; i++)
         hits += is_true(a, tree_at(args, i));
     return hits == n;

@@ -203,8 +203,10 @@ static void on_conflict(struct analysis *a, struct scope *s, const struct range_
         expr_check_fields(a, element,
                           "name expr indexcolname collation opclass opclassopts ordering "
                           "nulls_ordering");
-        if (tree_str(element, "name") && scope_has_column(s, tree_str(element, "name"), &v))
+        if (tree_str(element, "name")) {
+            (void)scope_has_column(a, s, tree_str(element, "name"), &v);
             expr_refuse(a, v, USE_CONDITION);
+        }
         (void)expr_use(a, s, tree_get(element, "expr"), USE_CONDITION);
     }
     (void)expr_use(a, s, tree_get(infer, "whereClause"), USE_CONDITION);

@@ -73,7 +73,7 @@ DISGUISES = {
     "lower and upper": "dRoP tAbLe items /*MARK*/",
     "leading comment": "/* SELECT 1; */ -- hello\n DROP TABLE items /*MARK*/",
     "nested comment": "/* /* SELECT */ */DROP/**/TABLE/*MARK*/items",
-    "white space": "\n\t\f\v DROP\n\tTABLE\n items /*MARK*/",
+    "white space": "\n\t\f DROP\n\tTABLE\n items /*MARK*/",
     "unicode identifier": 'DROP TABLE U&"it\\0065ms" /*MARK*/',
     "unicode escape character": "DROP TABLE U&\"it!0065ms\" UESCAPE '!' /*MARK*/",
     "quoted": 'DROP TABLE "public"."items" /*MARK*/',

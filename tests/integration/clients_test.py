@@ -81,6 +81,7 @@ def world(request):
 
 def normal(text):
     text = re.sub(r"process with PID \d+", "process with PID N", text)
+    text = re.sub(r"pg_temp_\d+ *\|", "pg_temp |", text)
     return re.sub(r"psql:\S+psql_client.sql", "psql:psql_client.sql", text)
 
 

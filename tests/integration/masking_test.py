@@ -89,7 +89,7 @@ def stack(request):
 
 # Each query gives one row per user in the order of id; `ssn` and so on say what each column is.
 PLAIN = {
-    "columns": ("SELECT id, ssn, email, phone, note FROM users ORDER BY id", "id ssn email phone note"),
+    "columns": ("SELECT id, ssn, email, phone, note FROM ONLY users ORDER BY id", "id ssn email phone note"),
     "star": ("SELECT * FROM ONLY users ORDER BY id", "id name age email ssn phone note card"),
     "alias": ("SELECT u.id AS a, u.ssn AS b, u.email \"C\" FROM ONLY users AS u ORDER BY u.id", "id ssn email"),
     "subquery": ("SELECT * FROM (SELECT id, ssn x FROM ONLY users) AS t ORDER BY id", "id ssn"),

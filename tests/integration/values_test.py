@@ -130,6 +130,20 @@ def test_values_in_huge_cells(stack, size):
             c.received.clear()
 
 
+@pytest.mark.parametrize("length", [45, 48, 50, 57, 64, 65, 90, 97, 122, 128, 200])
+@pytest.mark.parametrize("kind", ["creditCard", "email", "awsAccessKey", "iban", "usSsn"])
+def test_binary_framing_is_not_text(stack, kind, length):
+    """In a binary array, record or COPY a length stands before the value; as a character it may be a digit
+    or a letter and must not hide the value's beginning."""
+    value = SECRETS[kind].ljust(length)
+    with stack.connect() as c:
+        for sql in (f"SELECT ARRAY['{value}', '{value}']", f"SELECT ROW(1, '{value}'::text)", f"COPY (SELECT '{value}'::text) TO STDOUT (FORMAT binary)",
+                    f"SELECT ARRAY[ARRAY['{value}'], ARRAY['{value}']]", f"SELECT '{value}'::text, '{value}'::varchar",
+                    f"SELECT ROW(ARRAY['{value}'], ROW('{value}'::text))"):
+            c.extended(sql, result_formats=[1])
+        assert not HIDDEN.found(c.received)
+
+
 def test_dense_cell(stack):
     with stack.connect(timeout=60) as c:
         reply = c.query(f"SELECT repeat('{SECRETS['email']} {SECRETS['creditCard']} ', 5000)")

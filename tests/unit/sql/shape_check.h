@@ -61,8 +61,7 @@ static inline bool blanked_tree(struct bytes sql, struct buffer *out)
     char *text = strndup(sql.p ? (const char *)sql.p : "", sql.len);
     struct parser_reply reply = parser_run(text);
     struct json_object *tree = NULL;
-    bool parsed =
-        parser_finish(reply.status, bytes_of(reply.body, reply.len), &tree, NULL) == 0;
+    bool parsed = parser_finish(reply.status, bytes_of(reply.body, reply.len), &tree, NULL) == 0;
 
     if (parsed)
         print_blanked(out, json_object_object_get(tree, "stmts"));

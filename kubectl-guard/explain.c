@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * explain: what policies say about a statement, and why.
+ */
+#include "commands.h"
+#include "judge.h"
+#include "object.h"
+#include "text.h"
+
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdio.h>
+
+const struct option_spec explain_options[] = {
+    {"policies", 0, "DIR", "the policies' directory, as the guard's --policies"},
+    {"sql", 0, "SQL", "the statement or statements; - reads standard input"},
+    {"target", 0, "T", "the GuardTarget (when there is more than one)"},
+    {"database", 'd', "D", "the database that is connected to"},
+    {"namespace", 'n', "NS", "the agent's namespace (that of the targets)"},
+    {"service-account", 0, "SA", "the agent's service account (default)"},
+    {"labels", 'l', "k=v,k=v", "the agent's pod's labels"},
+    {"groups", 0, "a,b", "groups of the agent's verified token"},
+    {"search-path", 0, "a,b", "schemas, in order (public)"},
+    {0},
+};
+
+#define MAX_LABELS 64
+#define SQL_MAX    ((size_t)4 << 20)
+
+/* ---- the question ---- */
+
+struct asked {
+    struct judge_question q;
+    char **labels_list, **groups, **path;
+    const char *labels[2 * MAX_LABELS + 1];
+    struct buffer stdin_text;
+};
+
+static bool split_labels(struct asked *a)
+{
+    for (size_t i = 0; a->labels_list && a->labels_list[i]; i++) {
+        char *eq = strchr(a->labels_list[i], '=');
+
+        if (!eq || i == MAX_LABELS)
+            return false;
+        *eq = '\0';
+        a->labels[2 * i] = a->labels_list[i];
+        a->labels[2 * i + 1] = eq + 1;
+    }
+    return true;
+}
+
+static struct bytes read_stdin(struct buffer *b)
+{
+    buffer_init(b, SQL_MAX);
+    for (;;) {
+        uint8_t *to = buffer_reserve(b, 4096);
+        size_t n = to ? fread(to, 1, 4096, stdin) : 0;
+
+        if (n == 0)
+            return buffer_bytes(b);
+        buffer_commit(b, n);
+    }
+}
+
+static enum exit_code ask(const struct cli *cli, struct asked *a)
+{
+    const char *dir = cli_option(cli, "policies"), *sql = cli_option(cli, "sql"),
+               *account = cli_option(cli, "service-account");
+    struct error err = {0};
+
+    memset(a, 0, sizeof *a);
+    if (!dir || !sql)
+        return cli_usage(cli, dir ? "--sql is missing: which statement?"
+                                  : "--policies is missing: which directory?");
+    a->labels_list = cli_split(cli_option(cli, "labels"));
+    a->groups = cli_split(cli_option(cli, "groups"));
+    a->path = cli_split(cli_option(cli, "search-path"));
+    if (!split_labels(a))
+        return cli_usage(cli, "--labels takes k=v,k=v (at most %d)", MAX_LABELS);
+    a->q.agent = (struct agent){
+        .namespace_ = cli_option(cli, "namespace"),
+        .pod = "explain",
+        .service_account = account ? account : "default",
+        .labels = a->labels,
+        .groups = a->groups && a->groups[0] ? (const char *const *)a->groups : NULL};
+    a->q.target = cli_option(cli, "target");
+    a->q.database = cli_option(cli, "database");
+    a->q.search_path = (const char *const *)a->path;
+    a->q.sql = strcmp(sql, "-") == 0 ? read_stdin(&a->stdin_text) : bytes_str(sql);
+    if (policy_load_dir(dir, &a->q.policies, &err) != 0)
+        return cli_fail(EXIT_USAGE, "%s", err.text);
+    if (!a->q.agent.namespace_)
+        a->q.agent.namespace_ = judge_default_namespace(a->q.policies);
+    return EXIT_DONE;
+}
+
+static void asked_done(struct asked *a)
+{
+    policy_snapshot_unref(a->q.policies);
+    buffer_done(&a->stdin_text);
+    free(a->labels_list);
+    free(a->groups);
+    free(a->path);
+}
+
+/* ---- the answer as JSON ---- */
+
+static void add_text(struct json_object *o, const char *key, const char *text)
+{
+    if (text)
+        json_object_object_add(o, key, json_object_new_string(text));
+}
+
+static void add_decision(struct json_object *o, const struct decision *d)
+{
+    add_text(o, "verdict", judge_verdict_name(d->verdict));
+    if (d->audited)
+        add_text(o, "enforced", judge_verdict_name(d->would));
+    add_text(o, "policy", d->policy);
+    add_text(o, "rule", d->rule);
+    add_text(o, "message", d->message);
+    if (d->reason[0])
+        add_text(o, "reason", d->reason);
+}
+
+static const char *where_name(enum where_clause w)
+{
+    return w == WHERE_ABSENT ? "Absent" : w == WHERE_PRESENT ? "Present" : NULL;
+}
+
+static struct json_object *object_json(const struct object *x)
+{
+    struct json_object *o = json_object_new_object();
+    const char *schema = x->schema ? x->schema : x->guess;
+    char name[300];
+
+    add_text(o, "operation", operation_name(x->op));
+    if (x->name) {
+        snprintf(name, sizeof name, "%s%s%s", schema ? schema : "", schema ? "." : "", x->name);
+        add_text(o, "relation", name);
+    }
+    add_text(o, "where", where_name(x->where));
+    if (x->implied)
+        json_object_object_add(o, "implied", json_object_new_boolean(true));
+    if (x->sensitive || x->metadata)
+        add_text(o, "catalogue", x->sensitive ? "sensitive" : "metadata");
+    return o;
+}
+
+static void add_mask(const struct column_mask *m, void *arg)
+{
+    struct json_object *o = json_object_new_object();
+    char column[300];
+
+    snprintf(column, sizeof column, "%s.%s.%s", m->schema ? m->schema : "*", m->relation,
+             m->column ? m->column : "*");
+    add_text(o, "column", column);
+    add_text(o, "method", judge_mask_name(m->method));
+    add_text(o, "rule", m->rule);
+    json_object_array_add(arg, o);
+}
+
+static struct json_object *statement_json(const struct judgement *j, size_t i)
+{
+    const struct sql_statement *s = &j->message.statements[i];
+    struct json_object *o = json_object_new_object(), *objects = json_object_new_array(),
+                       *functions = json_object_new_array(), *masks = json_object_new_array();
+
+    struct bytes text = s->text;
+
+    while (text.len && strchr(" \t\r\n", text.p[0]))
+        text = bytes_of(text.p + 1, text.len - 1);
+    json_object_object_add(o, "text",
+                           json_object_new_string_len((const char *)text.p, (int)text.len));
+    for (size_t k = 0; k < s->policy.n_objects; k++)
+        json_object_array_add(objects, object_json(&s->policy.objects[k]));
+    for (size_t k = 0; k < s->policy.n_functions; k++)
+        json_object_array_add(functions, json_object_new_string(s->policy.functions[k]));
+    judge_masks(j, s, add_mask, masks);
+    json_object_object_add(o, "objects", objects);
+    json_object_object_add(o, "functions", functions);
+    json_object_object_add(o, "masks", masks);
+    add_decision(o, &j->decisions[i]);
+    return o;
+}
+
+static struct json_object *to_json(const struct judgement *j)
+{
+    struct json_object *o = json_object_new_object(), *list = json_object_new_array();
+
+    add_decision(o, &j->whole);
+    add_text(o, "target", j->target->name);
+    for (size_t i = 0; i < j->message.n && !j->unparsable; i++)
+        json_object_array_add(list, statement_json(j, i));
+    json_object_object_add(o, "statements", list);
+    return o;
+}
+
+/* ---- the answer as text, from the JSON ---- */
+
+static void add_clean(struct buffer *b, const char *before, struct json_object *o, const char *key)
+{
+    if (!object_text(o, key))
+        return;
+    buffer_printf(b, "%s", before);
+    text_clean(object_bytes(o, key), TEXT_LINE, b);
+}
+
+static void add_verdict(const struct cli *cli, struct buffer *b, const char *label,
+                        struct json_object *o)
+{
+    const char *verdict = object_text(o, "verdict");
+
+    buffer_printf(b, "%s", label);
+    if (cli->color)
+        buffer_printf(b, "\x1b[%sm", *verdict == 'A' ? "32" : *verdict == 'D' ? "31" : "33");
+    buffer_printf(b, "%s%s", verdict, cli->color ? "\x1b[0m" : "");
+    add_clean(b, " (Audit; Enforce: ", o, "enforced");
+    buffer_printf(b, object_text(o, "enforced") ? ")" : "");
+    add_clean(b, " by rule ", o, "rule");
+    add_clean(b, " of policy ", o, "policy");
+    add_clean(b, ": ", o, "reason");
+    add_clean(b, " (", o, "message");
+    buffer_printf(b, object_text(o, "message") ? ")\n" : "\n");
+}
+
+static void add_statement(const struct cli *cli, struct buffer *b, struct json_object *s, size_t i)
+{
+    buffer_printf(b, "statement %zu\n", i + 1);
+    text_clean_indented(object_bytes(s, "text"), "    ", b);
+    for (size_t k = 0; k < object_count(s, "objects"); k++) {
+        struct json_object *x = object_at(s, "objects", k);
+
+        add_clean(b, "  ", x, "operation");
+        add_clean(b, " ", x, "relation");
+        add_clean(b, ", where: ", x, "where");
+        add_clean(b, ", system catalogue: ", x, "catalogue");
+        buffer_printf(b, object_true(x, "implied") ? " (by what is inside)\n" : "\n");
+    }
+    for (size_t k = 0; k < object_count(s, "functions"); k++) {
+        buffer_printf(b, "  function ");
+        text_clean(bytes_str(json_object_get_string(object_at(s, "functions", k))), TEXT_LINE, b);
+        buffer_add_u8(b, '\n');
+    }
+    for (size_t k = 0; k < object_count(s, "masks"); k++) {
+        struct json_object *m = object_at(s, "masks", k);
+
+        add_clean(b, "  masked column ", m, "column");
+        add_clean(b, ", ", m, "method");
+        add_clean(b, ", rule ", m, "rule");
+        buffer_add_u8(b, '\n');
+    }
+    if (object_count(s, "masks"))
+        buffer_printf(b, "  (a guard also refuses uses of a masked column that would reveal it; that needs "
+                         "the database's catalogue)\n");
+    add_verdict(cli, b, "  => ", s);
+}
+
+static void print_text(const struct cli *cli, struct json_object *o)
+{
+    size_t n = object_count(o, "statements");
+    struct buffer b;
+
+    buffer_init(&b, (size_t)256 << 20);
+    for (size_t i = 0; i < n; i++)
+        add_statement(cli, &b, object_at(o, "statements", i), i);
+    if (n != 1)
+        add_verdict(cli, &b, "the whole message => ", o);
+    fwrite(b.p, 1, buffer_len(&b), stdout);
+    buffer_done(&b);
+}
+
+enum exit_code cmd_explain(const struct cli *cli)
+{
+    struct judgement j = {0};
+    struct error err = {0};
+    struct asked a;
+    enum exit_code code = ask(cli, &a);
+    struct json_object *o;
+
+    if (code == EXIT_DONE && judge_sql(&a.q, &j, &err) != 0)
+        code = cli_fail(EXIT_USAGE, "%s", err.text);
+    if (code == EXIT_DONE) {
+        o = to_json(&j);
+        if (cli->output >= OUTPUT_JSON)
+            code = object_print(cli, o);
+        else
+            print_text(cli, o);
+        json_object_put(o);
+        if (j.whole.verdict == VERDICT_DENY)
+            code = EXIT_NO;
+    }
+    judge_done(&j);
+    asked_done(&a);
+    return code;
+}

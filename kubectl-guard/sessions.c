@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * sessions: live ones from the guard, or recorded ones from a directory.
+ */
+#include "approval_view.h"
+#include "commands.h"
+#include "guardsocket.h"
+#include "object.h"
+#include "recordfile.h"
+#include "table.h"
+
+#include <dirent.h>
+#include <json-c/json.h>
+
+const struct option_spec sessions_options[] = {
+    {"spool", 0, "DIR", "list the records in this directory instead"},
+    {0},
+};
+
+/* ---- live ---- */
+
+static void live_row(struct table *t, struct json_object *s)
+{
+    char age[16];
+
+    approval_view_age(object_text(s, "started"), false, age);
+    table_cell(t, object_text(s, "id"));
+    table_cell(t, object_text(s, "target"));
+    table_cell(t, object_text(s, "database"));
+    table_cell(t, object_text(s, "user"));
+    table_cell(t, object_text(s, "client"));
+    table_cell(t, object_text(s, "state"));
+    table_cell(t, age);
+    table_cellf(t, "%lld", (long long)object_number(s, "statements", 0));
+    table_cellf(t, "%lld", (long long)object_number(s, "denied", 0));
+}
+
+static enum exit_code list_live(const struct cli *cli)
+{
+    static const char *const headers[] = {"SESSION", "TARGET", "DATABASE",   "USER",   "CLIENT",
+                                          "STATE",   "AGE",    "STATEMENTS", "DENIED", NULL};
+    struct json_object *answer = NULL;
+    enum exit_code code = guardsocket_ask(cli, "sessions", NULL, &answer);
+    size_t n;
+    struct table t;
+
+    if (code != EXIT_DONE)
+        return code;
+    n = object_count(answer, "sessions");
+    if (cli->output >= OUTPUT_JSON) {
+        code = object_print(cli, answer);
+    } else if (n == 0) {
+        fputs("No live sessions.\n", stderr);
+    } else {
+        table_init(&t, headers);
+        for (size_t i = 0; i < n; i++)
+            live_row(&t, object_at(answer, "sessions", i));
+        table_print(&t, stdout);
+        table_done(&t);
+    }
+    json_object_put(answer);
+    return code;
+}
+
+/* ---- recorded ---- */
+
+#define HEAD_LINES 16 /* how far into a record its opening and login are looked for */
+
+static void copy_field(struct json_object *to, struct json_object *from, const char *key)
+{
+    const char *text = object_text(from, key);
+
+    if (text)
+        json_object_object_add(to, key, json_object_new_string(text));
+}
+
+static struct json_object *describe(struct recordfile *f)
+{
+    struct json_object *o = json_object_new_object(), *line;
+    const struct record_check *c = &f->check;
+    struct bytes text;
+
+    json_object_object_add(o, "session", json_object_new_string(c->session));
+    for (int i = 0; i < HEAD_LINES && recordfile_next(f, &text, &line); i++) {
+        const char *type = object_text(line, "type");
+
+        if (i == 0 && object_text(line, "time"))
+            json_object_object_add(o, "started", json_object_new_string(object_text(line, "time")));
+        if (type && strcmp(type, "session.open") == 0) {
+            copy_field(o, line, "target");
+            copy_field(o, line, "client");
+        } else if (type && strcmp(type, "auth") == 0) {
+            copy_field(o, line, "user");
+            copy_field(o, line, "database");
+            copy_field(o, line, "identity");
+        }
+        json_object_put(line);
+    }
+    json_object_object_add(o, "statements", json_object_new_uint64(c->statements));
+    json_object_object_add(o, "denied", json_object_new_uint64(c->denied));
+    json_object_object_add(o, "approvals", json_object_new_uint64(c->approvals));
+    json_object_object_add(o, "integrity", json_object_new_string(recordfile_verdict(c)));
+    return o;
+}
+
+static void recorded_row(struct table *t, struct json_object *s)
+{
+    table_cell(t, object_text(s, "session"));
+    table_cell_cut(t, object_text(s, "started"), 19);
+    table_cell(t, object_text(s, "target"));
+    table_cell(t, object_text(s, "database"));
+    table_cell(t, object_text(s, "user"));
+    table_cell(t, object_text(s, "identity"));
+    table_cellf(t, "%lld", (long long)object_number(s, "statements", 0));
+    table_cellf(t, "%lld", (long long)object_number(s, "denied", 0));
+    table_cellf(t, "%lld", (long long)object_number(s, "approvals", 0));
+    table_cell(t, object_text(s, "integrity"));
+}
+
+static int is_record(const struct dirent *e)
+{
+    size_t n = strlen(e->d_name);
+
+    return n > 6 && strcmp(e->d_name + n - 6, ".jsonl") == 0;
+}
+
+static struct json_object *read_spool(const struct cli *cli, const char *dir)
+{
+    struct json_object *answer = NULL, *list;
+    struct dirent **names = NULL;
+    int n = scandir(dir, &names, is_record, alphasort);
+
+    if (n < 0) {
+        cli_fail(EXIT_UNREACHABLE, "cannot read %s: %m", dir);
+        return NULL;
+    }
+    answer = json_object_new_object();
+    list = json_object_new_array();
+    json_object_object_add(answer, "sessions", list);
+    for (int i = 0; i < n; i++) {
+        _cleanup_(free_charp) char *path = NULL;
+        struct recordfile f;
+
+        if (asprintf(&path, "%s/%s", dir, names[i]->d_name) < 0)
+            path = NULL;
+        if (path && recordfile_open(cli, path, &f) == EXIT_DONE)
+            json_object_array_add(list, describe(&f));
+        if (path)
+            recordfile_close(&f);
+        free(names[i]);
+    }
+    free(names);
+    return answer;
+}
+
+static enum exit_code list_recorded(const struct cli *cli, const char *dir)
+{
+    static const char *const headers[] = {"SESSION",    "STARTED", "TARGET",    "DATABASE",
+                                          "USER",       "IDENTITY", "STATEMENTS", "DENIED",
+                                          "APPROVALS", "INTEGRITY", NULL};
+    struct json_object *answer = read_spool(cli, dir);
+    enum exit_code code = EXIT_DONE;
+    struct table t;
+
+    if (!answer)
+        return EXIT_UNREACHABLE;
+    if (cli->output >= OUTPUT_JSON) {
+        code = object_print(cli, answer);
+    } else if (object_count(answer, "sessions") == 0) {
+        cli_fail(EXIT_DONE, "no records in %s", dir);
+    } else {
+        table_init(&t, headers);
+        for (size_t i = 0; i < object_count(answer, "sessions"); i++)
+            recorded_row(&t, object_at(answer, "sessions", i));
+        table_print(&t, stdout);
+        table_done(&t);
+    }
+    json_object_put(answer);
+    return code;
+}
+
+enum exit_code cmd_sessions(const struct cli *cli)
+{
+    const char *dir = cli_option(cli, "spool");
+
+    return dir ? list_recorded(cli, dir) : list_live(cli);
+}

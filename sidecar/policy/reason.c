@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Words of a refusal: what, which rule, and why, so that a person or a language model knows what
+ * would be permitted.
+ */
+#include "reason.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#define MAX_WHAT 160
+
+void reason_clean(char *text)
+{
+    size_t n = strlen(text), tail = n;
+
+    for (size_t i = 0; i < n; i++) {
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+            text[i] = '?';
+    }
+    while (tail && ((unsigned char)text[tail - 1] & 0xc0) == 0x80)
+        tail--;
+    if (tail && (unsigned char)text[tail - 1] >= 0xc0) {
+        unsigned char lead = (unsigned char)text[tail - 1];
+        size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+
+        if (n - (tail - 1) < length)
+            text[tail - 1] = 0;
+    }
+}
+
+static const char *where_words(const struct object *o)
+{
+    if (o->op != OP_UPDATE && o->op != OP_DELETE)
+        return "";
+    return o->where == WHERE_ABSENT ? " without WHERE" : "";
+}
+
+static void what_words(const struct judgement *j, char *out, size_t n)
+{
+    const struct object *o = j->object;
+
+    if (j->function)
+        snprintf(out, n, "calling %.100s", j->function);
+    else if (!o || o->op >= OP_COUNT || (o->op == OP_UNKNOWN && !o->name))
+        snprintf(out, n, "an operation that the guard does not know (Unknown)");
+    else if (!o->name)
+        snprintf(out, n, "%s", operation_name(o->op));
+    else
+        snprintf(out, n, "%s%s on %.63s%s%.63s%s", operation_name(o->op), where_words(o),
+                 o->schema ? o->schema : "", o->schema ? "." : "", o->name,
+                 o->schema ? "" : " (not in the catalogue)");
+}
+
+/* "policy 'a'", "policies 'a' and 'b'", "policies 'a', 'b' and 3 more": those whose rules could
+ * have permitted it. */
+static void policy_words(const struct policy_view *v, bool all, char *out, size_t n)
+{
+    const char *first = "", *second = "";
+    size_t count = 0;
+
+    for (size_t i = 0; i < v->n; i++) {
+        const struct view_policy *p = &v->policies[i];
+
+        if (!(all ? p->grants_among_all : p->grants))
+            continue;
+        first = count == 0 ? p->policy->name : first;
+        second = count == 1 ? p->policy->name : second;
+        count++;
+    }
+    if (count < 2)
+        snprintf(out, n, "policy '%.63s'", first);
+    else if (count == 2)
+        snprintf(out, n, "policies '%.40s' and '%.40s'", first, second);
+    else
+        snprintf(out, n, "policies '%.40s', '%.40s' and %zu more", first, second, count - 2);
+}
+
+static void say(struct decision *d, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* Cut at the end of d->reason. */
+static void say(struct decision *d, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(d->reason, sizeof d->reason, fmt, args);
+    va_end(args);
+    reason_clean(d->reason);
+}
+
+static void unmatched(const struct policy_view *v, const struct judgement *j, bool all,
+                      struct decision *d)
+{
+    char what[MAX_WHAT], whose[128];
+
+    what_words(j, what, sizeof what);
+    policy_words(v, all, whose, sizeof whose);
+    if (j->function)
+        say(d, "%s, which may do more than compute: no rule of %s names it in functions", what,
+            whose);
+    else if (j->object && j->object->sensitive)
+        say(d, "%s, a sensitive system catalogue: no rule of %s allows it by its exact name", what,
+            whose);
+    else
+        say(d, "%s: no rule of %s allows it", what, whose);
+}
+
+void reason_write(const struct policy_view *v, const struct judgement *j, bool all,
+                  struct decision *d)
+{
+    char what[MAX_WHAT];
+
+    d->reason[0] = 0;
+    if (j->verdict == VERDICT_ALLOW)
+        return;
+    if (!j->rule) {
+        unmatched(v, j, all, d);
+    } else {
+        what_words(j, what, sizeof what);
+        say(d, "rule '%s' of policy '%.63s' %s %s", j->rule->name, j->rule->policy->name,
+            j->verdict == VERDICT_DENY ? "refuses" : "requires approval of", what);
+    }
+}

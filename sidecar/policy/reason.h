@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Decisions in plain words.
+ */
+#pragma once
+
+#include "view.h"
+
+/* One object or function, judged. */
+struct judgement {
+    enum verdict verdict;
+    const struct rule *rule;     /* NULL: no rule spoke */
+    const struct object *object; /* what was judged … */
+    const char *function;        /* … or what was called; NULL: neither */
+};
+
+/* Writes d->reason. `all`: policies in mode Audit were asked too. */
+void reason_write(const struct policy_view *v, const struct judgement *j, bool all,
+                  struct decision *d);
+/* Names come from the agent: control characters become '?', and a UTF-8 character that was cut
+ * off at the end goes. */
+void reason_clean(char *text);
