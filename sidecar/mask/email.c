@@ -46,18 +46,16 @@ static size_t local_start(struct bytes t, size_t at)
     return start < at ? start : at;
 }
 
-/* The end of the label at `at`. A label that began in ASCII ends where something else begins: text
- * without blanks goes on behind an address. */
+/* The end of the label at `at`. */
 static size_t label_end(struct bytes t, size_t at, size_t limit)
 {
-    bool ascii = char_at_is(t, at, CH_ALNUM);
     size_t end = at;
 
     while (end < limit) {
         size_t n = 1;
 
         if (!char_is(t.p[end], CH_ALNUM | CH_DASH)) {
-            n = ascii || !char_is(t.p[end], CH_HIGH) ? 0 : utf8_len_at(t, end);
+            n = char_is(t.p[end], CH_HIGH) ? utf8_len_at(t, end) : 0;
             if (n < 2 || n > limit - end || is_punctuation(t.p + end, n))
                 break;
         }
@@ -66,8 +64,9 @@ static size_t label_end(struct bytes t, size_t at, size_t limit)
     return end;
 }
 
-/* The end of the top-level name that the label begins with, or its start. "org-" and "com2" count
- * as "org" and "com": better one address too many than one that a dash gives away. */
+/* The end of the top-level name that the label begins with, or its start. Of a label that
+ * begins in ASCII only the letters count, because text without blanks may go on behind an address
+ * ("org-", "com2"): better one address too many than one that a dash gives away. */
 static size_t top_level_end(struct bytes t, size_t start, size_t end)
 {
     size_t at = start;

@@ -254,8 +254,13 @@ int place_parse_bool(const struct place *at, void *out)
     bool *ret = out;
     int rc = place_expect(at, NODE_BOOL);
 
+    if (rc == 0 && at->node->number < 0)
+        return place_error(at,
+                           "'%s' means different things to different readers; write true or "
+                           "false",
+                           at->node->text);
     if (rc == 0)
-        *ret = at->node->number != 0;
+        *ret = at->node->number == 1;
     return rc;
 }
 

@@ -9,22 +9,33 @@
 
 #define MAX_WHAT 160
 
+/* Length of the character at t, at most 4; 0 when it is no valid UTF-8 or a control character. */
+static size_t character(const unsigned char *t)
+{
+    size_t n = t[0] < 0x80 ? 1 : t[0] >= 0xf0 ? 4 : t[0] >= 0xe0 ? 3 : 2;
+
+    if (t[0] < 0x20 || t[0] == 0x7f || (t[0] >= 0x80 && t[0] < 0xc2) || t[0] > 0xf4)
+        return 0;
+    for (size_t i = 1; i < n; i++) {
+        if ((t[i] & 0xc0) != 0x80)
+            return 0;
+    }
+    /* over-long, surrogates, past the last character */
+    if ((t[0] == 0xe0 && t[1] < 0xa0) || (t[0] == 0xed && t[1] > 0x9f) ||
+        (t[0] == 0xf0 && t[1] < 0x90) || (t[0] == 0xf4 && t[1] > 0x8f))
+        return 0;
+    return n;
+}
+
 void reason_clean(char *text)
 {
-    size_t n = strlen(text), tail = n;
+    for (unsigned char *t = (unsigned char *)text; *t;) {
+        size_t n = character(t);
 
-    for (size_t i = 0; i < n; i++) {
-        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-            text[i] = '?';
-    }
-    while (tail && ((unsigned char)text[tail - 1] & 0xc0) == 0x80)
-        tail--;
-    if (tail && (unsigned char)text[tail - 1] >= 0xc0) {
-        unsigned char lead = (unsigned char)text[tail - 1];
-        size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-
-        if (n - (tail - 1) < length)
-            text[tail - 1] = 0;
+        if (n == 0)
+            *t++ = '?';
+        else
+            t += n;
     }
 }
 

@@ -16,6 +16,6 @@ struct judgement {
 /* Writes d->reason. `all`: policies in mode Audit were asked too. */
 void reason_write(const struct policy_view *v, const struct judgement *j, bool all,
                   struct decision *d);
-/* Names come from the agent: control characters become '?', and a UTF-8 character that was cut
- * off at the end goes. */
+/* Names come from the agent, and are cut: what is no character, or a control character, becomes
+ * '?'. */
 void reason_clean(char *text);

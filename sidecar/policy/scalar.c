@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Scalars are resolved as Kubernetes' YAML reader does (YAML 1.1), with one difference: words
- * that only 1.1 takes for true or false (yes, on, …) are refused instead of guessed at.
+ * Scalars are resolved as Kubernetes' YAML reader does (YAML 1.1), except that what other readers
+ * take for something else is made a type that no field accepts: yes, on and their like are no
+ * strings and neither true nor false; numbers that are not plain decimals are not whole.
  */
 #include "scalar.h"
 
@@ -101,44 +102,37 @@ static bool is_float(const char *t)
     return digits && *t == 0;
 }
 
-static const char *resolve_plain(struct node *n)
+static void resolve_plain(struct node *n)
 {
     int b = boolean_of(n->text);
 
     if (is_null(n->text)) {
         n->type = NODE_NULL;
-    } else if (b >= 0) {
+    } else if (b >= 0 || is_doubtful(n->text)) {
         n->type = NODE_BOOL;
         n->number = b;
-    } else if (is_doubtful(n->text)) {
-        return "this word is true or false to some readers and a string to others; write true, "
-               "false or put it in quotes";
     } else if (looks_integer(n->text)) {
-        n->type = NODE_INT;
-        if (!is_decimal(n->text, &n->number))
-            return "this number is not a plain decimal in range; if it is a string, put it in "
-                   "quotes";
+        n->type = is_decimal(n->text, &n->number) ? NODE_INT : NODE_FLOAT;
     } else if (is_float(n->text)) {
         n->type = NODE_FLOAT;
     }
-    return NULL;
 }
 
 const char *scalar_resolve(struct node *n, const char *tag, bool plain)
 {
     static const char *const type_tags[] = {
         [NODE_NULL] = "null", [NODE_BOOL] = "bool", [NODE_INT] = "int", [NODE_FLOAT] = "float"};
-    const char *why;
 
     n->type = NODE_STRING;
+    if (!tag && plain)
+        resolve_plain(n);
     if (!tag)
-        return plain ? resolve_plain(n) : NULL;
+        return NULL;
     if (strcmp(tag, "!") == 0 || strcmp(tag, CORE_TAG "str") == 0)
         return NULL;
     if (strncmp(tag, CORE_TAG, strlen(CORE_TAG)) != 0)
         return "own tags are not supported";
-    if ((why = resolve_plain(n)))
-        return why;
+    resolve_plain(n);
     if (n->type == NODE_STRING || strcmp(tag + strlen(CORE_TAG), type_tags[n->type]) != 0)
         return "the value is not what its tag says, or the tag is not supported";
     return NULL;

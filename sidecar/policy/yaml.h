@@ -31,7 +31,7 @@ struct node {
     uint32_t weight;  /* nodes under and including this one, aliases counted each time */
     uint32_t height;  /* levels under and including this one */
     const char *text; /* scalars, NUL-terminated, without any other NUL */
-    int64_t number;   /* NODE_INT; NODE_BOOL: 0 or 1 */
+    int64_t number;   /* NODE_INT; NODE_BOOL: 0, 1, or -1 for words such as yes */
     const struct node_item *items; /* in the order of the text */
     size_t n;
 };

@@ -69,6 +69,10 @@ static void explain(struct analysis *a, struct json_object *body)
     expr_check_fields(a, body, "query options");
     facts_operation(a, OP_EXPLAIN, true);
     analyze_statement(a, tree_get(body, "query"));
+    if (a->st->kind != SQL_EXECUTE) { /* EXPLAIN DECLARE makes no cursor */
+        a->st->kind = SQL_OTHER;
+        a->st->name = NULL;
+    }
 }
 
 static void declare_cursor(struct analysis *a, struct json_object *body)

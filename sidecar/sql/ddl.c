@@ -18,6 +18,7 @@ enum ddl_flags {
     DDL_MASKED_OK = 1,  /* may name a relation with masked columns */
     DDL_FORBIDDEN = 2,  /* refused whatever the rules say */
     DDL_NO_CHANGE = 4,  /* leaves the schema as it is */
+    DDL_BINDS = 8,      /* makes ordinary statements run functions that they do not name */
 };
 
 static const struct ddl_kind {
@@ -41,8 +42,8 @@ static const struct ddl_kind {
     {"AlterFunctionStmt", OP_ALTER, NAMES_NOTHING, NULL, 0},
     {"AlterObjectDependsStmt", OP_ALTER, NAMES_RELATION, "relation", 0},
     {"AlterObjectSchemaStmt", OP_ALTER, NAMES_RELATION, "relation", 0},
-    {"AlterOpFamilyStmt", OP_ALTER, NAMES_NOTHING, NULL, 0},
-    {"AlterOperatorStmt", OP_ALTER, NAMES_NOTHING, NULL, 0},
+    {"AlterOpFamilyStmt", OP_ALTER, NAMES_NOTHING, NULL, DDL_BINDS},
+    {"AlterOperatorStmt", OP_ALTER, NAMES_NOTHING, NULL, DDL_BINDS},
     {"AlterOwnerStmt", OP_ALTER, NAMES_RELATION, "relation", 0},
     {"AlterPolicyStmt", OP_ALTER, NAMES_RELATION, "table", 0},
     {"AlterPublicationStmt", OP_ALTER, NAMES_NOTHING, NULL, 0},
@@ -57,28 +58,28 @@ static const struct ddl_kind {
     {"AlterTableMoveAllStmt", OP_ALTER, NAMES_NOTHING, NULL, 0},
     {"AlterTableSpaceOptionsStmt", OP_ALTER, NAMES_NOTHING, NULL, 0},
     {"AlterTableStmt", OP_ALTER, NAMES_RELATION, "relation", 0},
-    {"AlterTypeStmt", OP_ALTER, NAMES_NOTHING, NULL, 0},
+    {"AlterTypeStmt", OP_ALTER, NAMES_NOTHING, NULL, DDL_BINDS},
     {"AlterUserMappingStmt", OP_ALTER, NAMES_NOTHING, NULL, DDL_FORBIDDEN},
     {"CheckPointStmt", OP_MAINTENANCE, NAMES_NOTHING, NULL, DDL_NO_CHANGE},
     {"ClusterStmt", OP_MAINTENANCE, NAMES_RELATION, "relation", DDL_MASKED_OK | DDL_NO_CHANGE},
     {"CompositeTypeStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
-    {"CreateAmStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
-    {"CreateCastStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
-    {"CreateConversionStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
+    {"CreateAmStmt", OP_CREATE, NAMES_NOTHING, NULL, DDL_BINDS},
+    {"CreateCastStmt", OP_CREATE, NAMES_NOTHING, NULL, DDL_BINDS},
+    {"CreateConversionStmt", OP_CREATE, NAMES_NOTHING, NULL, DDL_BINDS},
     {"CreateDomainStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
     {"CreateEnumStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
-    {"CreateEventTrigStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
+    {"CreateEventTrigStmt", OP_CREATE, NAMES_NOTHING, NULL, DDL_BINDS},
     {"CreateExtensionStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
     {"CreateFdwStmt", OP_CREATE, NAMES_NOTHING, NULL, DDL_FORBIDDEN},
     {"CreateForeignServerStmt", OP_CREATE, NAMES_NOTHING, NULL, DDL_FORBIDDEN},
     {"CreateForeignTableStmt", OP_CREATE, NAMES_NOTHING, NULL, DDL_FORBIDDEN},
     {"CreateFunctionStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
-    {"CreateOpClassStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
+    {"CreateOpClassStmt", OP_CREATE, NAMES_NOTHING, NULL, DDL_BINDS},
     {"CreateOpFamilyStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
-    {"CreatePLangStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
+    {"CreatePLangStmt", OP_CREATE, NAMES_NOTHING, NULL, DDL_BINDS},
     {"CreatePolicyStmt", OP_CREATE, NAMES_RELATION, "table", 0},
     {"CreatePublicationStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
-    {"CreateRangeStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
+    {"CreateRangeStmt", OP_CREATE, NAMES_NOTHING, NULL, DDL_BINDS},
     {"CreateRoleStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
     {"CreateSchemaStmt", OP_CREATE, NAMES_NOTHING, NULL, DDL_MASKED_OK},
     {"CreateSeqStmt", OP_CREATE, NAMES_NEW, "sequence", 0},
@@ -86,7 +87,7 @@ static const struct ddl_kind {
     {"CreateStmt", OP_CREATE, NAMES_NEW, "relation", 0},
     {"CreateSubscriptionStmt", OP_CREATE, NAMES_NOTHING, NULL, DDL_FORBIDDEN},
     {"CreateTableSpaceStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
-    {"CreateTransformStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
+    {"CreateTransformStmt", OP_CREATE, NAMES_NOTHING, NULL, DDL_BINDS},
     {"CreateTrigStmt", OP_CREATE, NAMES_RELATION, "relation", 0},
     {"CreateUserMappingStmt", OP_CREATE, NAMES_NOTHING, NULL, DDL_FORBIDDEN},
     {"CreatedbStmt", OP_CREATE, NAMES_NOTHING, NULL, 0},
@@ -248,8 +249,14 @@ static void particular(struct analysis *a, const char *kind, struct json_object 
         index_columns(a, body);
     if (strcmp(kind, "CreateTrigStmt") == 0)
         expr_check_function(a, tree_list(body, "funcname"));
-    if (strcmp(kind, "CreateSchemaStmt") == 0)
+    if (strcmp(kind, "CreateSchemaStmt") == 0 && tree_get(body, "schemaElts")) {
+        facts_unknown(a); /* their names mean the new schema first */
         nested_statements(a, tree_list(body, "schemaElts"));
+    }
+    if (strcmp(kind, "DefineStmt") == 0 &&
+        (tree_is(body, "kind", "OBJECT_OPERATOR") || tree_is(body, "kind", "OBJECT_AGGREGATE") ||
+         tree_is(body, "kind", "OBJECT_TYPE")))
+        facts_unknown(a);
     if (strcmp(kind, "RuleStmt") == 0)
         nested_statements(a, tree_list(body, "actions"));
     if (strcmp(kind, "CreateFunctionStmt") == 0 && sql_body)
@@ -547,6 +554,8 @@ static void table_statement(struct analysis *a, const struct ddl_kind *k,
         facts_deny(a, NULL,
                    "statements that load code, connect to other servers or change the server's "
                    "settings are not permitted through the guard");
+    if (k->flags & DDL_BINDS)
+        facts_unknown(a);
     particular(a, k->name, body);
     walk(a, body, k->flags & DDL_MASKED_OK);
     a->st->changes_catalog |= !(k->flags & DDL_NO_CHANGE);

@@ -97,6 +97,7 @@ void pgflow_done(struct pgflow *f)
     buffer_done(&f->shape);
     buffer_done(&f->scratch.cell);
     buffer_done(&f->result.json);
+    detect_stream_free(f->stream.detect);
     detect_scratch_free(f->scratch.detect);
     free(f->search_path);
     pgcontext_unref(f->context);
@@ -104,7 +105,7 @@ void pgflow_done(struct pgflow *f)
 
 bool pgflow_quiet(const struct pgflow *f)
 {
-    return f->pending.n == 0 && !f->batch_open && !f->copy_in && f->s_pass == 0;
+    return f->pending.n == 0 && !f->batch_open && !f->copy_in && f->s_pass == 0 && f->stream.left == 0;
 }
 
 void pgflow_fatal(struct pgflow *f, const char *sqlstate, const char *message)
@@ -116,7 +117,7 @@ void pgflow_fatal(struct pgflow *f, const char *sqlstate, const char *message)
         return;
     f->end_reason = message;
     /* Behind a row that is half sent nothing can be said. */
-    if (f->s_pass == 0)
+    if (f->s_pass == 0 && f->stream.left == 0)
         pgwire_add_error(relay_out(f->relay, SIDE_CLIENT), false, &e);
     b = record_begin(f->record, "error");
     jsonw_kstr(b, "sqlstate", bytes_str(sqlstate));

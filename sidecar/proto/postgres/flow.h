@@ -69,6 +69,20 @@ struct pgresult {
     struct buffer json;     /* rows, as a JSON array without its end */
 };
 
+/* A row that is masked while it passes (flow_stream.c). */
+struct pgstream {
+    size_t left;            /* bytes of the message still to come; 0: no such row now */
+    bool copy;              /* CopyData: one text without cells */
+    int state;
+    unsigned column;
+    uint8_t head[4];        /* a count or length that was split */
+    unsigned head_n;
+    size_t cell_left;
+    bool cell_start;
+    struct detect_stream *detect;
+    uint64_t detect_serial; /* of the context whose detectors it uses */
+};
+
 struct pgflow {
     struct session *session;
     struct relay *relay;
@@ -111,6 +125,7 @@ struct pgflow {
     struct row_scratch scratch;
     struct buffer work, shape;
     struct pgresult result;
+    struct pgstream stream;
     uint64_t stat_statements, stat_denied;
     const char *end_reason;             /* set when the session is over */
 };

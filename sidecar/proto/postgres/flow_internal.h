@@ -48,3 +48,8 @@ enum handled pgflow_approve(struct pgflow *f, const struct pgapproval_subject *s
 /* Records and refuses. */
 enum handled pgflow_refuse(struct pgflow *f, const struct pgapproval_subject *s,
                            const struct pgdenial *d);
+
+/* Starts a row that is too long to be held: sends its header. 0 or -ENOMEM. */
+int pgstream_start(struct pgflow *f, const struct pgwire_msg *m, bool copy) MUST_CHECK;
+/* Its bytes, in pieces. -EBADMSG, -ENOMEM, -EIO: end the session, half a row is out. */
+int pgstream_feed(struct pgflow *f, struct bytes in, size_t *ret_used) MUST_CHECK;

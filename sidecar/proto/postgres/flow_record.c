@@ -186,6 +186,9 @@ void pgresult_close(struct pgflow *f, struct bytes tag, bool suspended)
     }
     jsonw_kstr(b, "tag", suspended ? BYTES("(suspended)") : tag);
     finish_line(f);
+    atomic_fetch_add_explicit(&f->session->guard->counters.masked_values, f->scratch.masked_values,
+                              memory_order_relaxed);
+    f->scratch.masked_values = 0;
     rowplan_unref(r->plan);
     r->plan = NULL;
     r->open = false;

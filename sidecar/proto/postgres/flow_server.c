@@ -9,6 +9,9 @@
 #include <errno.h>
 #include <stdio.h>
 
+/* Rows up to this length are held whole and may change length when they are masked. */
+#define COLLECT_ROW (4u << 20)
+
 /* ---- small parts ---- */
 
 static void pass(struct pgflow *f, struct bytes raw)
@@ -242,6 +245,17 @@ static enum handled on_data_row(struct pgflow *f, const struct pgwire_msg *m)
     return HANDLED_OK;
 }
 
+/* A row too long to hold is masked as it passes. It is counted, not recorded. */
+static enum handled start_stream(struct pgflow *f, const struct pgwire_msg *m, bool copy)
+{
+    f->result.rows++;
+    f->result.bytes += m->full_len;
+    f->result.truncated = true;
+    if (pgstream_start(f, m, copy) != 0)
+        return violation(f, "out of memory");
+    return HANDLED_OK;
+}
+
 /* A row that is longer than what has arrived. Without anything to mask it goes on in pieces. */
 static enum handled on_part_of_row(struct pgflow *f, const struct pgwire_msg *m)
 {
@@ -252,10 +266,11 @@ static enum handled on_part_of_row(struct pgflow *f, const struct pgwire_msg *m)
     h = row_ready(f);
     if (h != HANDLED_OK)
         return h;
-    if (f->result.plan->any_mask || f->result.plan->any_scan)
-        return m->full_len > PGWIRE_MAX_BIND
-                   ? violation(f, "a row that has to be masked is longer than 16 MiB")
-                   : HANDLED_PARKED; /* collect it */
+    if (f->result.plan->any_mask || f->result.plan->any_scan) {
+        if (m->full_len <= COLLECT_ROW)
+            return HANDLED_PARKED;
+        return start_stream(f, m, false);
+    }
     f->result.rows++;
     f->result.bytes += m->full_len;
     f->result.truncated = true;
@@ -304,9 +319,7 @@ static enum handled on_copy_data(struct pgflow *f, const struct pgwire_msg *m)
     if (!f->result.open || !kind_is(head(f), K(QUERY) | K(EXECUTE)))
         return violation(f, "unexpected CopyData");
     if (m->raw.len < m->full_len && f->context->detectors)
-        return m->full_len > PGWIRE_MAX_BIND
-                   ? violation(f, "a COPY row that has to be searched is longer than 16 MiB")
-                   : HANDLED_PARKED; /* collect it */
+        return m->full_len <= COLLECT_ROW ? HANDLED_PARKED : start_stream(f, m, true);
     f->result.rows++;
     f->result.bytes += m->full_len;
     if (f->context->detectors && !f->run_clean && may_hold_values(f, m->body))
@@ -602,6 +615,15 @@ static size_t step(struct pgflow *f, struct bytes in)
         f->s_pass -= part.len;
         return part.len;
     }
+    if (f->stream.left) {
+        size_t used;
+
+        if (pgstream_feed(f, in, &used) != 0) {
+            violation(f, "malformed DataRow");
+            return 0;
+        }
+        return used;
+    }
     switch (pgwire_frame(PGWIRE_FROM_BACKEND, in, &m)) {
     case FRAME_OK:
         h = dispatch(f, &m);
@@ -616,7 +638,9 @@ static size_t step(struct pgflow *f, struct bytes in)
         violation(f, "invalid backend message");
         return 0;
     }
-    return h == HANDLED_OK ? m.raw.len : 0;
+    if (h != HANDLED_OK)
+        return 0;
+    return f->stream.left ? PGWIRE_HEADER : m.raw.len; /* the rest goes through the stream */
 }
 
 static size_t feed(struct pgflow *f, struct bytes in)

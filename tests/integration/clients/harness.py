@@ -253,6 +253,14 @@ class Canaries:
         return out[:5]
 
 
+    def absent(self, data):
+        """Fails, in few words, when anything leaked."""
+        __tracebackhide__ = True
+        found = self.found(data)
+        if found:
+            pytest.fail("leaked: " + "; ".join(found)[:600], pytrace=True)
+
+
 class Tap:
     """A TCP relay that keeps what goes to the client: `with Tap(port) as tap: … tap.to_client`."""
 

@@ -4,6 +4,8 @@
  */
 #include "policy_support.h"
 
+#include <locale.h>
+
 #define ALL_READ RULE("name: read, action: Allow, sql: {operations: [Read]}")
 #define PUBLIC_READ                                                                                \
     RULE("name: read, action: Allow, sql: {operations: [Read], relations: [\"public.*\"]}")
@@ -35,17 +37,17 @@ static void test_matching(void **state)
                                 "[\"public.*\"]}"))),
          {OP_DO, NULL}, VERDICT_DENY, NULL},
         /* a refusal of a relation does not refuse what has none */
-        {POLICY("p", RULES(ALL_READ RULE("name: no, action: Deny, sql: {operations: [Read], "
+        {POLICY("p", RULES(ALL_READ RULE("name: nay, action: Deny, sql: {operations: [Read], "
                                          "relations: [public.users]}"))),
          {OP_SELECT, NULL}, VERDICT_ALLOW, "read"},
-        {POLICY("p", RULES(ALL_READ RULE("name: no, action: Deny, sql: {operations: [Read], "
+        {POLICY("p", RULES(ALL_READ RULE("name: nay, action: Deny, sql: {operations: [Read], "
                                          "relations: [public.users]}"))),
          {OP_FETCH, NULL}, VERDICT_ALLOW, "read"},
-        {POLICY("p", RULES(ALL_READ RULE("name: no, action: Deny, sql: {operations: [Read], "
+        {POLICY("p", RULES(ALL_READ RULE("name: nay, action: Deny, sql: {operations: [Read], "
                                          "relations: [public.users]}"))),
-         {OP_SELECT, "public.users"}, VERDICT_DENY, "no"},
-        {POLICY("p", RULES(ALL_READ RULE("name: no, action: Deny, sql: {operations: [Read]}"))),
-         {OP_SELECT, NULL}, VERDICT_DENY, "no"},
+         {OP_SELECT, "public.users"}, VERDICT_DENY, "nay"},
+        {POLICY("p", RULES(ALL_READ RULE("name: nay, action: Deny, sql: {operations: [Read]}"))),
+         {OP_SELECT, NULL}, VERDICT_DENY, "nay"},
         /* groups and the words outside of them */
         {POLICY("p", RULES(RULE("name: all, action: Allow, sql: {operations: [\"*\"]}"))),
          {OP_DO, NULL}, VERDICT_ALLOW, "all"},
@@ -152,12 +154,12 @@ static void test_implied(void **state)
     static const struct row rows[] = {
         {POLICY("p", RULES(PUBLIC_READ)), {.op = OP_EXPLAIN, .implied = true}, VERDICT_ALLOW, NULL},
         {POLICY("p", RULES(PUBLIC_READ)), {.op = OP_EXPLAIN}, VERDICT_DENY, NULL},
-        {POLICY("p", RULES(PUBLIC_READ RULE("name: no, action: Deny, sql: {operations: [Explain]}"))),
-         {.op = OP_EXPLAIN, .implied = true}, VERDICT_DENY, "no"},
+        {POLICY("p", RULES(PUBLIC_READ RULE("name: nay, action: Deny, sql: {operations: [Explain]}"))),
+         {.op = OP_EXPLAIN, .implied = true}, VERDICT_DENY, "nay"},
         {POLICY("p", RULES(PUBLIC_READ RULE("name: ask, action: RequireApproval, sql: {operations: "
                                             "[Session]}"))),
          {.op = OP_PREPARE, .implied = true}, VERDICT_APPROVE, "ask"},
-        {POLICY("p", RULES(PUBLIC_READ RULE("name: no, action: Deny, sql: {operations: [\"*\"], "
+        {POLICY("p", RULES(PUBLIC_READ RULE("name: nay, action: Deny, sql: {operations: [\"*\"], "
                                             "relations: [public.x]}"))),
          {.op = OP_PREPARE, .implied = true}, VERDICT_ALLOW, NULL},
     };
@@ -324,7 +326,7 @@ static void test_worst_of_a_message(void **state)
         RULE("name: read, action: Allow, sql: {operations: [Read, Transaction]}")
         RULE("name: one, action: RequireApproval, sql: {operations: [Update]}, approval: {count: 1}")
         RULE("name: two, action: RequireApproval, sql: {operations: [Delete]}, approval: {count: 2}")
-        RULE("name: no, action: Deny, sql: {operations: [Drop]}"))));
+        RULE("name: nay, action: Deny, sql: {operations: [Drop]}"))));
     struct object select = {.op = OP_SELECT, .schema = "public", .name = "t"};
     struct object writes[] = {{.op = OP_UPDATE, .where = WHERE_PRESENT, .schema = "public", .name = "t"},
                               {.op = OP_DELETE, .where = WHERE_PRESENT, .schema = "public", .name = "t"}};
@@ -348,10 +350,10 @@ static void test_worst_of_a_message(void **state)
     assert_int_equal(d.approval->count, 2);
     d = decide_statement(v, message, 4);
     assert_int_equal(d.verdict, VERDICT_DENY);
-    assert_string_equal(d.rule, "no");
+    assert_string_equal(d.rule, "nay");
     assert_null(d.approval);
     d = decide_statement(v, message + 1, 4);
-    assert_string_equal(d.rule, "no");
+    assert_string_equal(d.rule, "nay");
     d = decide_statement(v, message + 4, 1);
     assert_int_equal(d.verdict, VERDICT_DENY);
     assert_null(d.rule);
@@ -549,6 +551,8 @@ static void test_reason_is_bounded(void **state)
     struct policy_view *v = view_of(POLICY("p", RULES(PUBLIC_READ)));
     char *name = malloc(70000);
 
+    assert_non_null(setlocale(LC_CTYPE, "C.UTF-8"));
+
     (void)state;
     for (size_t shift = 0; shift < 4; shift++) {
         struct object o = {.op = OP_SELECT, .schema = name, .name = name};
@@ -561,7 +565,7 @@ static void test_reason_is_bounded(void **state)
         d = decide_statement(v, &s, 1);
         assert_int_equal(d.verdict, VERDICT_DENY);
         assert_true(strlen(d.reason) < sizeof d.reason);
-        assert_int_equal(mbstowcs(NULL, d.reason, 0) == (size_t)-1, 0);
+        assert_true(mbstowcs(NULL, d.reason, 0) != (size_t)-1);
     }
     free(name);
     policy_view_unref(v);
