@@ -20,7 +20,8 @@ void approval_view_age(const char *rfc3339, bool until, char out[static 16])
         snprintf(out, 16, "-");
         return;
     }
-    s = until ? (then > now ? (then - now) / 1000000 : 0) : (now > then ? (now - then) / 1000000 : 0);
+    s = until ? (then > now ? (then - now) / 1000000 : 0)
+              : (now > then ? (now - then) / 1000000 : 0);
     if (s < 120)
         snprintf(out, 16, "%us", (unsigned)s);
     else if (s < 7200)
@@ -82,8 +83,9 @@ static void add_parameters(struct buffer *b, struct json_object *o)
         struct json_object *v = object_at(o, "parameters", i);
 
         buffer_printf(b, "    $%zu = ", i + 1);
-        text_clean(bytes_str(v ? json_object_to_json_string_ext(v, JSON_C_TO_STRING_PLAIN) : "NULL"),
-                   TEXT_LINE, b);
+        text_clean(
+            bytes_str(v ? json_object_to_json_string_ext(v, JSON_C_TO_STRING_PLAIN) : "NULL"),
+            TEXT_LINE, b);
         buffer_add_u8(b, '\n');
     }
 }

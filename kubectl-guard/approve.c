@@ -25,7 +25,8 @@ enum exit_code cmd_approve(const struct cli *cli)
     if (span && uses)
         return cli_usage(cli, "--for and --uses exclude each other");
     if (span && !cli_duration(span, &seconds))
-        return cli_usage(cli, "--for takes a time like 90s, 15m or 1h30m, at most 7d, not \"%s\"", span);
+        return cli_usage(cli, "--for takes a time like 90s, 15m or 1h30m, at most 7d, not \"%s\"",
+                         span);
     if (uses && !cli_number(uses, MAX_USES, &n))
         return cli_usage(cli, "--uses takes a number from 1 to %d, not \"%s\"", MAX_USES, uses);
     fields = json_object_new_object();

@@ -9,10 +9,10 @@
 struct json_object;
 
 enum exit_code { /* a contract: design "The guard's command line" */
-    EXIT_DONE = 0,
-    EXIT_NO = 1,          /* the answer is no: tampered, refused, denied */
-    EXIT_USAGE = 2,
-    EXIT_UNREACHABLE = 3, /* no guard, no file */
+                 EXIT_DONE = 0,
+                 EXIT_NO = 1, /* the answer is no: tampered, refused, denied */
+                 EXIT_USAGE = 2,
+                 EXIT_UNREACHABLE = 3, /* no guard, no file */
 };
 
 enum output { OUTPUT_TABLE = 0, OUTPUT_WIDE, OUTPUT_JSON, OUTPUT_YAML };
@@ -53,8 +53,9 @@ extern const struct option_spec global_options[];
 
 /* The option's value ("" for one that takes none), or NULL when it was not given. */
 const char *cli_option(const struct cli *cli, const char *name);
-/* Fills all but `color`. Commands and their options may stand in any order. EXIT_USAGE with err set when it
- * cannot be understood. --help and --version are options like others; command is NULL when none was named. */
+/* Fills all but `color`. Commands and their options may stand in any order. EXIT_USAGE with err set
+ * when it cannot be understood. --help and --version are options like others; command is NULL when
+ * none was named. */
 enum exit_code cli_parse(int argc, char **argv, struct cli *ret, struct error *err) MUST_CHECK;
 void cli_done(struct cli *cli);
 /* "--reason R" lines of a table of options, for the help. */
@@ -65,9 +66,11 @@ enum exit_code cli_fail(enum exit_code code, const char *fmt, ...) PRINTF_LIKE(2
 /* The same with what was wrong with the command line, and where the help is. */
 enum exit_code cli_usage(const struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* "15m", "1h30m", "45s", "90" (seconds) to seconds; false for anything else, zero, or over a week. */
+/* "15m", "1h30m", "45s", "90" (seconds) to seconds; false for anything else, zero, or over a week.
+ */
 bool cli_duration(const char *text, uint32_t *ret_seconds);
 /* 1 to max. */
 bool cli_number(const char *text, uint32_t max, uint32_t *ret);
-/* Splits "a,b,c" in place of a copy; NULL-terminated; free() releases it all. NULL text gives an empty list. */
+/* Splits "a,b,c" in place of a copy; NULL-terminated; free() releases it all. NULL text gives an
+ * empty list. */
 char **cli_split(const char *text);

@@ -77,12 +77,12 @@ static enum exit_code ask(const struct cli *cli, struct asked *a)
     a->path = cli_split(cli_option(cli, "search-path"));
     if (!split_labels(a))
         return cli_usage(cli, "--labels takes k=v,k=v (at most %d)", MAX_LABELS);
-    a->q.agent = (struct agent){
-        .namespace_ = cli_option(cli, "namespace"),
-        .pod = "explain",
-        .service_account = account ? account : "default",
-        .labels = a->labels,
-        .groups = a->groups && a->groups[0] ? (const char *const *)a->groups : NULL};
+    a->q.agent =
+        (struct agent){.namespace_ = cli_option(cli, "namespace"),
+                       .pod = "explain",
+                       .service_account = account ? account : "default",
+                       .labels = a->labels,
+                       .groups = a->groups && a->groups[0] ? (const char *const *)a->groups : NULL};
     a->q.target = cli_option(cli, "target");
     a->q.database = cli_option(cli, "database");
     a->q.search_path = (const char *const *)a->path;
@@ -251,8 +251,9 @@ static void add_statement(const struct cli *cli, struct buffer *b, struct json_o
         buffer_add_u8(b, '\n');
     }
     if (object_count(s, "masks"))
-        buffer_printf(b, "  (a guard also refuses uses of a masked column that would reveal it; that needs "
-                         "the database's catalogue)\n");
+        buffer_printf(
+            b, "  (a guard also refuses uses of a masked column that would reveal it; that needs "
+               "the database's catalogue)\n");
     add_verdict(cli, b, "  => ", s);
 }
 

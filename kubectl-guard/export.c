@@ -36,7 +36,8 @@ static FILE *open_output(const char *path)
     return fd < 0 ? NULL : fdopen(fd, "w");
 }
 
-static enum exit_code write_one(const struct cli *cli, const struct format *format, const char *path)
+static enum exit_code write_one(const struct cli *cli, const struct format *format,
+                                const char *path)
 {
     struct recordfile f;
     enum exit_code code = recordfile_open(cli, cli->args[0], &f), integrity;

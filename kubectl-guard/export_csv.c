@@ -65,7 +65,8 @@ static void any_cell(FILE *to, struct json_object *o, const char *key)
 static void row(FILE *to, struct pending *p)
 {
     struct json_object *s = p->statement;
-    struct json_object *verdict = p->decision && object_text(p->decision, "verdict") ? p->decision : s;
+    struct json_object *verdict =
+        p->decision && object_text(p->decision, "verdict") ? p->decision : s;
 
     if (!s)
         return;

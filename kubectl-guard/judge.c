@@ -79,7 +79,8 @@ static const struct target *find_target(const struct judge_question *q, struct e
 static void deny_whole(struct judgement *j, const char *reason)
 {
     memset(&j->whole, 0, sizeof j->whole);
-    snprintf(j->whole.reason, sizeof j->whole.reason, "%.*s", (int)sizeof j->whole.reason - 1, reason);
+    snprintf(j->whole.reason, sizeof j->whole.reason, "%.*s", (int)sizeof j->whole.reason - 1,
+             reason);
     j->unparsable = true;
 }
 

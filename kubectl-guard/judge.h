@@ -28,10 +28,12 @@ struct judgement {
     bool unparsable;            /* `whole` says why */
 };
 
-/* 0; -ENOENT no such target; -ENOMEM. SQL that cannot be parsed is an answer (Deny), not an error. */
+/* 0; -ENOENT no such target; -ENOMEM. SQL that cannot be parsed is an answer (Deny), not an error.
+ */
 int judge_sql(const struct judge_question *q, struct judgement *ret, struct error *err) MUST_CHECK;
 void judge_done(struct judgement *j);
-/* The namespace that all targets are in, or "default": for whoever names none. Lives as long as the policies. */
+/* The namespace that all targets are in, or "default": for whoever names none. Lives as long as the
+ * policies. */
 const char *judge_default_namespace(const struct policy_snapshot *policies);
 const char *judge_verdict_name(enum verdict v);
 

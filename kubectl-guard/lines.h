@@ -15,6 +15,6 @@ struct lines {
 
 void lines_init(struct lines *l, int fd);
 void lines_done(struct lines *l);
-/* 1: a line, without its newline, valid until the next call; 0: the end (of an unfinished last line *ret
- * has what there is, else p is NULL); -errno, -ENOBUFS for a line that is too long. */
+/* 1: a line, without its newline, valid until the next call; 0: the end (of an unfinished last line
+ * *ret has what there is, else p is NULL); -errno, -ENOBUFS for a line that is too long. */
 int lines_next(struct lines *l, struct bytes *ret) MUST_CHECK;

@@ -47,7 +47,8 @@ static void add_row(struct table *t, struct json_object *a, bool wide)
     table_cell_cut(t, object_text(a, "statement"), wide ? 200 : 60);
 }
 
-/* Pending ones first, the oldest of them on top: it runs out first. Then the decided, newest first. */
+/* Pending ones first, the oldest of them on top: it runs out first. Then the decided, newest first.
+ */
 static struct json_object *sorted(struct json_object *answer, bool pending_only)
 {
     struct json_object *list = json_object_new_array();
@@ -70,10 +71,11 @@ static struct json_object *sorted(struct json_object *answer, bool pending_only)
 
 static void print_table(struct json_object *answer, bool wide)
 {
-    static const char *const narrow[] = {"ID",   "PHASE", "AGE",    "EXPIRES",   "TARGET", "DATABASE",
-                                         "USER", "RULE",  "EFFECT", "STATEMENT", NULL};
-    static const char *const all[] = {"ID",       "PHASE",     "AGE",    "EXPIRES", "TARGET",
-                                      "DATABASE", "USER",      "RULE",   "SESSION", "POD",
+    static const char *const narrow[] = {"ID",     "PHASE",     "AGE",  "EXPIRES",
+                                         "TARGET", "DATABASE",  "USER", "RULE",
+                                         "EFFECT", "STATEMENT", NULL};
+    static const char *const all[] = {"ID",       "PHASE",     "AGE",    "EXPIRES",   "TARGET",
+                                      "DATABASE", "USER",      "RULE",   "SESSION",   "POD",
                                       "IDENTITY", "DECISIONS", "EFFECT", "STATEMENT", NULL};
     struct table t;
 
@@ -91,8 +93,7 @@ enum exit_code cmd_list(const struct cli *cli)
 
     if (code != EXIT_DONE)
         return code;
-    json_object_object_add(answer, "approvals",
-                           sorted(answer, cli_option(cli, "pending") != NULL));
+    json_object_object_add(answer, "approvals", sorted(answer, cli_option(cli, "pending") != NULL));
     if (cli->output >= OUTPUT_JSON)
         code = object_print(cli, answer);
     else if (object_count(answer, "approvals") == 0)

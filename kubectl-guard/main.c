@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 const struct option_spec global_options[] = {
-    {"socket", 0, "PATH", "the guard's control socket (CHAPERONE_SOCKET, /run/chaperone/control.sock)"},
+    {"socket", 0, "PATH",
+     "the guard's control socket (CHAPERONE_SOCKET, /run/chaperone/control.sock)"},
     {"output", 'o', "FORMAT", "table, wide, json or yaml"},
     {"json", 0, NULL, "the same as -o json"},
     {"no-color", 0, NULL, "no colours (also NO_COLOR; never when the output is no terminal)"},
@@ -26,12 +27,13 @@ const struct command commands[] = {
      "shown as escapes (\\x1b, <U+202E>): what you see is what will run.",
      NULL, 1, 1, cmd_show},
     {"approve", "ID [--reason R] [--for 15m | --uses N]", "approve a request",
-     "Without --for and --uses the rule says how often the statement may run (once, unless it says\n"
+     "Without --for and --uses the rule says how often the statement may run (once, unless it "
+     "says\n"
      "otherwise). --uses N: this and identical statements, N in all. --for 15m: any number of\n"
      "identical statements within that time. Exit code 1: refused, with the reason.",
      approve_options, 1, 1, cmd_approve},
-    {"deny", "ID [--reason R]", "deny a request", "One person's denial decides.", deny_options, 1, 1,
-     cmd_deny},
+    {"deny", "ID [--reason R]", "deny a request", "One person's denial decides.", deny_options, 1,
+     1, cmd_deny},
     {"watch", "", "requests as they come and are decided, until interrupted",
      "Begins with what is pending. --json: one object a line.", NULL, 0, 0, cmd_watch},
     {"sessions", "[--spool DIR]", "live sessions; with --spool, recorded ones",
@@ -56,7 +58,8 @@ const struct command commands[] = {
      "statement; json is one document.",
      export_options, 1, 1, cmd_export},
     {"explain", "--policies DIR --sql '...'", "what policies say about a statement, and why",
-     "Nothing is connected to: relations are not looked up, so a name without a schema is taken for\n"
+     "Nothing is connected to: relations are not looked up, so a name without a schema is taken "
+     "for\n"
      "the first schema of --search-path (public). Exit code 1: denied.",
      explain_options, 0, 0, cmd_explain},
     {"test", "FILE...", "run tests of policies",
@@ -120,7 +123,8 @@ static enum exit_code run(struct cli *cli)
     if (!c)
         return cli_usage(cli, "which command?");
     if (cli->n_args < c->min_args || cli->n_args > c->max_args)
-        return cli_usage(cli, cli->n_args < c->min_args ? "something is missing" : "too many words");
+        return cli_usage(cli,
+                         cli->n_args < c->min_args ? "something is missing" : "too many words");
     cli->color = wants_color(cli);
     return c->run(cli);
 }

@@ -135,8 +135,9 @@ static bool emit_node(yaml_emitter_t *e, struct json_object *o, unsigned depth)
         return ok && emit(e, &ev, yaml_mapping_end_event_initialize(&ev));
     }
     if (json_object_is_type(o, json_type_array)) {
-        ok = emit(e, &ev,
-                  yaml_sequence_start_event_initialize(&ev, NULL, NULL, 1, YAML_ANY_SEQUENCE_STYLE));
+        ok =
+            emit(e, &ev,
+                 yaml_sequence_start_event_initialize(&ev, NULL, NULL, 1, YAML_ANY_SEQUENCE_STYLE));
         for (size_t i = 0; ok && i < json_object_array_length(o); i++)
             ok = emit_node(e, json_object_array_get_idx(o, i), depth + 1);
         return ok && emit(e, &ev, yaml_sequence_end_event_initialize(&ev));

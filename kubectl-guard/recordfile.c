@@ -74,9 +74,10 @@ enum exit_code recordfile_warn(const struct recordfile *f)
         return cli_fail(EXIT_NO, "%s: TAMPERED at seq %llu: %s", f->path,
                         (unsigned long long)c->bad_seq, c->reason);
     if (!c->sealed)
-        cli_fail(EXIT_DONE,
-                 "%s: UNSEALED: it does not end with the session's end (still open, cut off, or the "
-                 "guard died)",
-                 f->path);
+        cli_fail(
+            EXIT_DONE,
+            "%s: UNSEALED: it does not end with the session's end (still open, cut off, or the "
+            "guard died)",
+            f->path);
     return EXIT_DONE;
 }

@@ -14,13 +14,14 @@ struct recordfile {
     struct record_check check; /* verified before the first line is given out */
 };
 
-/* Opens and verifies. `name` is a file, or with --spool DIR a session's name. EXIT_UNREACHABLE, said on
- * stderr, when it cannot be read; a record that was tampered with is opened all the same. */
+/* Opens and verifies. `name` is a file, or with --spool DIR a session's name. EXIT_UNREACHABLE,
+ * said on stderr, when it cannot be read; a record that was tampered with is opened all the same.
+ */
 enum exit_code recordfile_open(const struct cli *cli, const char *name,
                                struct recordfile *ret) MUST_CHECK;
 void recordfile_close(struct recordfile *f);
-/* False at the end. The text is valid until the next call; the object is the caller's. A line that is no
- * JSON gives NULL for the object. */
+/* False at the end. The text is valid until the next call; the object is the caller's. A line that
+ * is no JSON gives NULL for the object. */
 bool recordfile_next(struct recordfile *f, struct bytes *ret_text, struct json_object **ret_object);
 /* "OK", "UNSEALED" or "TAMPERED". */
 const char *recordfile_verdict(const struct record_check *c);

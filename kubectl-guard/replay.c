@@ -67,7 +67,8 @@ enum exit_code cmd_replay(const struct cli *cli)
     enum exit_code code, integrity;
 
     if (!parse_speed(cli_option(cli, "speed"), &pace.speed))
-        return cli_usage(cli, "--speed takes a number: 0 at once, 1 as it was, 10 ten times as fast");
+        return cli_usage(cli,
+                         "--speed takes a number: 0 at once, 1 as it was, 10 ten times as fast");
     code = recordfile_open(cli, cli->args[0], &f);
     if (code != EXIT_DONE) {
         recordfile_close(&f);

@@ -154,8 +154,8 @@ static struct json_object *read_spool(const struct cli *cli, const char *dir)
 
 static enum exit_code list_recorded(const struct cli *cli, const char *dir)
 {
-    static const char *const headers[] = {"SESSION",    "STARTED", "TARGET",    "DATABASE",
-                                          "USER",       "IDENTITY", "STATEMENTS", "DENIED",
+    static const char *const headers[] = {"SESSION",   "STARTED",   "TARGET",     "DATABASE",
+                                          "USER",      "IDENTITY",  "STATEMENTS", "DENIED",
                                           "APPROVALS", "INTEGRITY", NULL};
     struct json_object *answer = read_spool(cli, dir);
     enum exit_code code = EXIT_DONE;

@@ -50,8 +50,8 @@ static int need_string(const struct suite *s, const struct node *n, const char *
     return 0;
 }
 
-static int read_words(const struct suite *s, const struct node *n, const char *ret[static MAX_WORDS + 1],
-                      struct error *err)
+static int read_words(const struct suite *s, const struct node *n,
+                      const char *ret[static MAX_WORDS + 1], struct error *err)
 {
     size_t count = 0;
 
@@ -104,7 +104,8 @@ static int read_agent(const struct suite *s, const struct node *n, struct test_c
         else if (strcmp(key, "groups") == 0 && (r = read_words(s, i->value, c->groups, err)) == 0)
             a->groups = c->groups;
         else if (r == 0 && strcmp(key, "groups") != 0)
-            r = wrong(s, i->key, err, "agent has namespace, pod, serviceAccount, labels and groups");
+            r = wrong(s, i->key, err,
+                      "agent has namespace, pod, serviceAccount, labels and groups");
     }
     return r;
 }
@@ -114,8 +115,11 @@ static int read_field(const struct suite *s, const struct node_item *i, struct t
 {
     const struct {
         const char *key, **place;
-    } strings[] = {{"name", &c->name},         {"target", &c->q.target}, {"database", &c->q.database},
-                   {"expect", &c->expect},     {"rule", &c->rule}};
+    } strings[] = {{"name", &c->name},
+                   {"target", &c->q.target},
+                   {"database", &c->q.database},
+                   {"expect", &c->expect},
+                   {"rule", &c->rule}};
     const char *key = i->key->text, *sql;
     int r;
 
@@ -137,8 +141,8 @@ static int read_field(const struct suite *s, const struct node_item *i, struct t
 
 static bool known_verdict(const char *v)
 {
-    return v && (strcmp(v, "Allow") == 0 || strcmp(v, "Deny") == 0 ||
-                 strcmp(v, "RequireApproval") == 0);
+    return v &&
+           (strcmp(v, "Allow") == 0 || strcmp(v, "Deny") == 0 || strcmp(v, "RequireApproval") == 0);
 }
 
 static int read_case(const struct suite *s, const struct node *n, struct test_case *c,
@@ -294,8 +298,8 @@ static int run_file(struct suite *s, const struct cli *cli, struct error *err)
 
 static void print_table(struct json_object *answer)
 {
-    static const char *const headers[] = {"RESULT", "CASE", "EXPECTED", "VERDICT", "RULE", "REASON",
-                                          NULL};
+    static const char *const headers[] = {"RESULT", "CASE",   "EXPECTED", "VERDICT",
+                                          "RULE",   "REASON", NULL};
     struct table t;
 
     table_init(&t, headers);

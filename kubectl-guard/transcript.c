@@ -57,7 +57,7 @@ static void number_field(struct buffer *out, const char *before, struct json_obj
 static void add_value(struct buffer *out, struct json_object *v)
 {
     text_clean(bytes_str(v ? json_object_to_json_string_ext(v, JSON_C_TO_STRING_PLAIN |
-                                                                    JSON_C_TO_STRING_NOSLASHESCAPE)
+                                                                   JSON_C_TO_STRING_NOSLASHESCAPE)
                            : "null"),
                TEXT_LINE, out);
 }
@@ -182,7 +182,8 @@ static void render_statement(struct transcript *t, struct json_object *line, str
     text_clean(bytes_str(verdict), TEXT_LINE, out);
     tint(t, out, TINT_NONE);
     add_rule(line, out);
-    buffer_printf(out, object_true(line, "wouldDeny") ? " (Audit: Enforce would have denied it)\n" : "\n");
+    buffer_printf(out, object_true(line, "wouldDeny") ? " (Audit: Enforce would have denied it)\n"
+                                                      : "\n");
 }
 
 static void render_decision(struct transcript *t, struct json_object *line, struct buffer *out)
@@ -206,9 +207,10 @@ static void render_approval(struct transcript *t, struct json_object *line, stru
     stamp(t, line, "approval", out);
     field(out, " ", line, "id", "");
     buffer_add_u8(out, ' ');
-    tint(t, out, phase && strcmp(phase, "Approved") == 0    ? TINT_GREEN
-                 : phase && strcmp(phase, "Requested") == 0 ? TINT_YELLOW
-                                                            : TINT_RED);
+    tint(t, out,
+         phase && strcmp(phase, "Approved") == 0    ? TINT_GREEN
+         : phase && strcmp(phase, "Requested") == 0 ? TINT_YELLOW
+                                                    : TINT_RED);
     text_clean(bytes_str(phase), TEXT_LINE, out);
     tint(t, out, TINT_NONE);
     field(out, " by ", line, "by", "");

@@ -16,9 +16,9 @@ enum transcript_style {
 struct transcript {
     enum transcript_style style;
     bool color;
-    bool name_session;  /* lines of several sessions are mixed */
-    uint64_t start_us;  /* of the first line that was rendered */
-    char database[64];  /* psql's prompt */
+    bool name_session; /* lines of several sessions are mixed */
+    uint64_t start_us; /* of the first line that was rendered */
+    char database[64]; /* psql's prompt */
 };
 
 #define TRANSCRIPT_MAX ((size_t)512 << 20) /* of the text of one line */

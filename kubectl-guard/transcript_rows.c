@@ -79,7 +79,7 @@ static void add_cell(const struct grid *g, size_t c, struct bytes text, struct b
         buffer_printf(out, "%*s", (int)(g->widths[c] - text_columns(text)), "");
 }
 
-static void add_rule(const struct grid *g, struct buffer *out)
+static void add_line(const struct grid *g, struct buffer *out)
 {
     for (size_t c = 0; c < g->columns; c++) {
         if (c)
@@ -98,7 +98,7 @@ static void add_grid(struct grid *g, struct json_object *result, const char *ind
     for (size_t c = 0; c < g->columns; c++)
         add_cell(g, c, header_text(g, result, c), out);
     buffer_printf(out, "\n%s", indent);
-    add_rule(g, out);
+    add_line(g, out);
     buffer_add_u8(out, '\n');
     for (size_t r = 0; r < rows; r++) {
         buffer_printf(out, "%s", indent);

@@ -14,7 +14,8 @@ const struct option_spec verify_options[] = {
     {0},
 };
 
-static struct json_object *to_json(const char *path, const struct record_check *c, const char *error)
+static struct json_object *to_json(const char *path, const struct record_check *c,
+                                   const char *error)
 {
     struct json_object *o = json_object_new_object();
 

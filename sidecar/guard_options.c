@@ -43,40 +43,56 @@ static const char help_text[] =
     "Exit status: 0 ended by a signal, 1 could not start, 2 wrong usage.\n";
 
 enum {
-    OPT_POLICIES = 1, OPT_SECRETS, OPT_NAMESPACE, OPT_POD, OPT_SERVICE_ACCOUNT, OPT_LABELS,
-    OPT_LISTEN, OPT_CAPTURE, OPT_SPOOL, OPT_CONTROL, OPT_STATUS, OPT_TRUST, OPT_WORKERS,
-    OPT_MAX_SESSIONS, OPT_HANDSHAKE_TIMEOUT, OPT_STALE_AFTER, OPT_LOG_LEVEL, OPT_HELP, OPT_VERSION,
+    OPT_POLICIES = 1,
+    OPT_SECRETS,
+    OPT_NAMESPACE,
+    OPT_POD,
+    OPT_SERVICE_ACCOUNT,
+    OPT_LABELS,
+    OPT_LISTEN,
+    OPT_CAPTURE,
+    OPT_SPOOL,
+    OPT_CONTROL,
+    OPT_STATUS,
+    OPT_TRUST,
+    OPT_WORKERS,
+    OPT_MAX_SESSIONS,
+    OPT_HANDSHAKE_TIMEOUT,
+    OPT_STALE_AFTER,
+    OPT_LOG_LEVEL,
+    OPT_HELP,
+    OPT_VERSION,
     OPT_LATER, /* of the contract, not in this version */
 };
 
 static const struct option long_options[] = {
-    {"policies", required_argument, NULL, OPT_POLICIES},
-    {"secrets", required_argument, NULL, OPT_SECRETS},
-    {"namespace", required_argument, NULL, OPT_NAMESPACE},
-    {"pod", required_argument, NULL, OPT_POD},
-    {"service-account", required_argument, NULL, OPT_SERVICE_ACCOUNT},
-    {"labels", required_argument, NULL, OPT_LABELS},
-    {"listen", required_argument, NULL, OPT_LISTEN},
-    {"capture", required_argument, NULL, OPT_CAPTURE},
-    {"spool", required_argument, NULL, OPT_SPOOL},
-    {"control", required_argument, NULL, OPT_CONTROL},
-    {"status", required_argument, NULL, OPT_STATUS},
-    {"trust", required_argument, NULL, OPT_TRUST},
-    {"workers", required_argument, NULL, OPT_WORKERS},
-    {"max-sessions", required_argument, NULL, OPT_MAX_SESSIONS},
-    {"handshake-timeout", required_argument, NULL, OPT_HANDSHAKE_TIMEOUT},
-    {"stale-after", required_argument, NULL, OPT_STALE_AFTER},
-    {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
-    {"kubernetes", no_argument, NULL, OPT_LATER},
-    {"issuers", required_argument, NULL, OPT_LATER},
-    {"upload", required_argument, NULL, OPT_LATER},
-    {"s3-endpoint", required_argument, NULL, OPT_LATER},
-    {"s3-region", required_argument, NULL, OPT_LATER},
-    {"s3-lock", required_argument, NULL, OPT_LATER},
-    {"s3-credentials", required_argument, NULL, OPT_LATER},
-    {0},
+    {"policies",         required_argument, NULL, OPT_POLICIES},
+    {"secrets",              required_argument, NULL, OPT_SECRETS},
+    {"namespace",                  required_argument, NULL, OPT_NAMESPACE},
+    {"pod",required_argument, NULL, OPT_POD},
+    {"service-account",       required_argument, NULL, OPT_SERVICE_ACCOUNT},
+    {"labels",        required_argument, NULL, OPT_LABELS},
+    {"listen",              required_argument, NULL, OPT_LISTEN},
+    {"capture",                  required_argument, NULL, OPT_CAPTURE},
+    {"spool",              required_argument, NULL, OPT_SPOOL},
+    {"control",           required_argument, NULL, OPT_CONTROL},
+    {"status",  required_argument, NULL, OPT_STATUS},
+    {"trust",              required_argument, NULL, OPT_TRUST},
+    {"workers",                  required_argument, NULL, OPT_WORKERS},
+    {"max-sessions",required_argument, NULL, OPT_MAX_SESSIONS},
+    {"handshake-timeout",        required_argument, NULL, OPT_HANDSHAKE_TIMEOUT},
+    {"stale-after",           required_argument, NULL, OPT_STALE_AFTER},
+    {"log-level",              required_argument, NULL, OPT_LOG_LEVEL},
+    {"help",                  no_argument, NULL, OPT_HELP},
+    {"version",no_argument, NULL, OPT_VERSION},
+    {"kubernetes",       no_argument, NULL, OPT_LATER},
+    {"issuers",            required_argument, NULL, OPT_LATER},
+    {"upload",              required_argument, NULL, OPT_LATER},
+    {"s3-endpoint",                  required_argument, NULL, OPT_LATER},
+    {"s3-region",required_argument, NULL, OPT_LATER},
+    {"s3-lock",       required_argument, NULL, OPT_LATER},
+    {"s3-credentials",           required_argument, NULL, OPT_LATER},
+    {0             },
 };
 
 static int parse_number(const char *option, const char *text, unsigned min, unsigned max,
@@ -128,36 +144,61 @@ static int parse_labels(struct options *o, char *text, struct error *err)
     return 0;
 }
 
-static int take_option(struct options *o, int opt, const char *name, char *value,
-                       struct error *err)
+static int take_option(struct options *o, int opt, const char *name, char *value, struct error *err)
 {
     unsigned port;
     int rc;
 
     switch (opt) {
-    case OPT_POLICIES: o->policies = value; return 0;
-    case OPT_SECRETS: o->secrets = value; return 0;
-    case OPT_NAMESPACE: o->agent.namespace_ = value; return 0;
-    case OPT_POD: o->agent.pod = value; return 0;
-    case OPT_SERVICE_ACCOUNT: o->agent.service_account = value; return 0;
-    case OPT_LABELS: return parse_labels(o, value, err);
-    case OPT_LISTEN: return add_listen(o, value, err);
+    case OPT_POLICIES:
+        o->policies = value;
+        return 0;
+    case OPT_SECRETS:
+        o->secrets = value;
+        return 0;
+    case OPT_NAMESPACE:
+        o->agent.namespace_ = value;
+        return 0;
+    case OPT_POD:
+        o->agent.pod = value;
+        return 0;
+    case OPT_SERVICE_ACCOUNT:
+        o->agent.service_account = value;
+        return 0;
+    case OPT_LABELS:
+        return parse_labels(o, value, err);
+    case OPT_LISTEN:
+        return add_listen(o, value, err);
     case OPT_CAPTURE:
         rc = parse_number(name, value, 1, 65535, &port, err);
         o->capture_port = (uint16_t)port;
         return rc;
-    case OPT_SPOOL: o->spool = value; return 0;
-    case OPT_CONTROL: o->control = value; return 0;
-    case OPT_STATUS: o->status = value; return 0;
-    case OPT_TRUST: o->trust = value; return 0;
-    case OPT_WORKERS: return parse_number(name, value, 1, 16, &o->workers, err);
-    case OPT_MAX_SESSIONS: return parse_number(name, value, 1, 100000, &o->max_sessions, err);
+    case OPT_SPOOL:
+        o->spool = value;
+        return 0;
+    case OPT_CONTROL:
+        o->control = value;
+        return 0;
+    case OPT_STATUS:
+        o->status = value;
+        return 0;
+    case OPT_TRUST:
+        o->trust = value;
+        return 0;
+    case OPT_WORKERS:
+        return parse_number(name, value, 1, 16, &o->workers, err);
+    case OPT_MAX_SESSIONS:
+        return parse_number(name, value, 1, 100000, &o->max_sessions, err);
     case OPT_HANDSHAKE_TIMEOUT:
         return parse_number(name, value, 1, 600, &o->handshake_timeout_s, err);
-    case OPT_STALE_AFTER: return parse_number(name, value, 1, 86400, &o->stale_after_s, err);
-    case OPT_LOG_LEVEL: o->log_level = value; return 0;
+    case OPT_STALE_AFTER:
+        return parse_number(name, value, 1, 86400, &o->stale_after_s, err);
+    case OPT_LOG_LEVEL:
+        o->log_level = value;
+        return 0;
     case OPT_LATER:
-        return error_set(err, -EINVAL, "--%s: this version of the guard does not have it yet", name);
+        return error_set(err, -EINVAL, "--%s: this version of the guard does not have it yet",
+                         name);
     default:
         return error_set(err, -EINVAL, "try --help");
     }
@@ -170,7 +211,8 @@ static int check(const struct options *o, struct error *err)
     if (!o->spool)
         return error_set(err, -EINVAL, "--spool DIR is missing: nothing is forwarded unrecorded");
     if (!o->n_listen && !o->capture_port)
-        return error_set(err, -EINVAL, "--listen or --capture is missing: there is nothing to guard");
+        return error_set(err, -EINVAL,
+                         "--listen or --capture is missing: there is nothing to guard");
     return 0;
 }
 
@@ -187,7 +229,8 @@ int options_parse(int argc, char **argv, struct options *ret, struct error *err)
     opterr = 0;
     while ((opt = getopt_long(argc, argv, ":", long_options, &index)) != -1) {
         if (opt == OPT_HELP || opt == OPT_VERSION) {
-            fputs(opt == OPT_HELP ? help_text : "chaperone-sidecar " CHAPERONE_VERSION "\n", stdout);
+            fputs(opt == OPT_HELP ? help_text : "chaperone-sidecar " CHAPERONE_VERSION "\n",
+                  stdout);
             return 1;
         }
         if (opt == '?')

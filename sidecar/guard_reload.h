@@ -7,5 +7,6 @@
 
 struct reload;
 /* Loads the policies (an invalid set is an error now) and starts watching. */
-int reload_start(struct guard *g, const char *dir, struct reload **ret, struct error *err) MUST_CHECK;
+int reload_start(struct guard *g, const char *dir, struct reload **ret,
+                 struct error *err) MUST_CHECK;
 void reload_stop(struct reload *r); /* accepts NULL */

@@ -55,22 +55,27 @@ static void metrics(struct guard *g, struct buffer *b)
 {
     const struct guard_counters *c = &g->counters;
     const struct metric all[] = {
-        {"sessions", "gauge", "Sessions now open.", registry_count()},
-        {"sessions_total", "counter", "Connections accepted.", c->sessions_total},
-        {"sessions_refused_total", "counter", "Connections refused.", c->sessions_refused},
-        {"login_failures_total", "counter", "Handshakes and logins that failed.", c->auth_failures},
-        {"statements_total", "counter", "Statements judged.", c->statements},
-        {"statements_denied_total", "counter", "Statements refused.", c->denied},
-        {"approvals_requested_total", "counter", "Statements held or ticketed for approval.", c->approvals},
-        {"masked_values_total", "counter", "Values replaced in results.", c->masked_values},
-        {"parses_total", "counter", "Statements whose verdict was not in the cache.", c->parse_misses},
-        {"record_bytes_total", "counter", "Bytes of records written.", record_spool_bytes(g->spool)},
-        {"record_failures_total", "counter", "Record writes that failed.",
-         record_spool_failures(g->spool) + c->record_failures},
-        {"policy_generation", "gauge", "Generation of the policy in force.", g->policy_generation},
-        {"policy_valid", "gauge", "1 when the newest policy files are in force.", !g->policy_bad_since_ms},
-        {"policy_reload_failures_total", "counter", "Policy files refused.", c->policy_reload_failures},
-        {"resident_bytes", "gauge", "Resident memory.", resident_bytes()},
+        {"sessions",                     "gauge",   "Sessions now open.",                             registry_count()    },
+        {"sessions_total",               "counter", "Connections accepted.",                          c->sessions_total   },
+        {"sessions_refused_total",       "counter", "Connections refused.",                           c->sessions_refused },
+        {"login_failures_total",         "counter", "Handshakes and logins that failed.",             c->auth_failures    },
+        {"statements_total",             "counter", "Statements judged.",                             c->statements       },
+        {"statements_denied_total",      "counter", "Statements refused.",                            c->denied           },
+        {"approvals_requested_total",    "counter", "Statements held or ticketed for approval.",
+         c->approvals                                                                                                     },
+        {"masked_values_total",          "counter", "Values replaced in results.",                    c->masked_values    },
+        {"parses_total",                 "counter", "Statements whose verdict was not in the cache.",
+         c->parse_misses                                                                                                  },
+        {"record_bytes_total",           "counter", "Bytes of records written.",
+         record_spool_bytes(g->spool)                                                                                     },
+        {"record_failures_total",        "counter", "Record writes that failed.",
+         record_spool_failures(g->spool) + c->record_failures                                                             },
+        {"policy_generation",            "gauge",   "Generation of the policy in force.",             g->policy_generation},
+        {"policy_valid",                 "gauge",   "1 when the newest policy files are in force.",
+         !g->policy_bad_since_ms                                                                                          },
+        {"policy_reload_failures_total", "counter", "Policy files refused.",
+         c->policy_reload_failures                                                                                        },
+        {"resident_bytes",               "gauge",   "Resident memory.",                               resident_bytes()    },
     };
 
     add_metrics(b, all, ARRAY_LEN(all));
@@ -90,7 +95,7 @@ static enum MHD_Result reply(struct MHD_Connection *c, unsigned code, const char
 {
     struct bytes body = buffer_bytes(b);
     struct MHD_Response *r = MHD_create_response_from_buffer(
-        body.len, body.len ? (void *)(uintptr_t)body.p : (void *)(uintptr_t)"",
+        body.len, body.len ? (void *)(uintptr_t)body.p : (void *)(uintptr_t) "",
         MHD_RESPMEM_MUST_COPY);
     enum MHD_Result rc;
 
@@ -148,10 +153,10 @@ int status_start(struct guard *g, const struct sockaddr *addr, struct status **r
     s->guard = g;
     if (addr->sa_family == AF_INET6)
         flags |= MHD_USE_IPv6;
-    s->daemon = MHD_start_daemon(flags, address_port(addr), NULL, NULL, handle, s,
-                                 MHD_OPTION_SOCK_ADDR, addr, MHD_OPTION_CONNECTION_LIMIT, 32u,
-                                 MHD_OPTION_CONNECTION_TIMEOUT, 10u,
-                                 MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)16384, MHD_OPTION_END);
+    s->daemon =
+        MHD_start_daemon(flags, address_port(addr), NULL, NULL, handle, s, MHD_OPTION_SOCK_ADDR,
+                         addr, MHD_OPTION_CONNECTION_LIMIT, 32u, MHD_OPTION_CONNECTION_TIMEOUT, 10u,
+                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)16384, MHD_OPTION_END);
     if (!s->daemon) {
         free(s);
         address_text(addr, text);

@@ -19,7 +19,7 @@
 struct person {
     const char *by; /* "uid:1000(alice)" */
     uid_t uid;
-    bool owner;     /* root or the guard's own user: the socket is theirs */
+    bool owner; /* root or the guard's own user: the socket is theirs */
     char name[NAME_MAX_];
     gid_t groups[MAX_GROUPS];
     int n_groups;
@@ -97,8 +97,8 @@ static bool voted_already(const struct request *r, const struct person *p, bool 
     for (size_t i = 0; i < r->info.n_decisions; i++) {
         const struct approval_decision *d = &r->info.decisions[i];
 
-        if (approve && (strcmp(d->by, p->by) == 0 ||
-                        (p->uid != (uid_t)-1 && r->voters[i] == p->uid)))
+        if (approve &&
+            (strcmp(d->by, p->by) == 0 || (p->uid != (uid_t)-1 && r->voters[i] == p->uid)))
             return true;
     }
     return false;
@@ -110,11 +110,12 @@ static int check_vote(const struct request *r, const struct person *p, bool appr
     const struct approval_info *i = &r->info;
 
     if (approve && !r->allow_self && is_named(p, i->identity))
-        return error_set(err, -EPERM, "%s asked for this and cannot approve it: another person has to",
-                         p->by);
+        return error_set(err, -EPERM,
+                         "%s asked for this and cannot approve it: another person has to", p->by);
     if (voted_already(r, p, approve))
-        return error_set(err, -EPERM, "%s has approved request %s already: %u different people have to",
-                         p->by, i->id, i->count);
+        return error_set(err, -EPERM,
+                         "%s has approved request %s already: %u different people have to", p->by,
+                         i->id, i->count);
     if (approve && i->require_reason && blank(reason))
         return error_set(err, -EINVAL, "rule %s requires a reason: say --reason", i->rule);
     if (strlen(p->by) >= sizeof i->decisions[0].by ||
@@ -213,8 +214,9 @@ static bool wanted_group(struct approvals *a, const char *id, const struct perso
     return in;
 }
 
-int approvals_decide(struct approvals *a, const char *id, bool approve, const char *by, uid_t by_uid,
-                     const char *reason, uint32_t uses, uint32_t valid_for_s, struct error *err)
+int approvals_decide(struct approvals *a, const char *id, bool approve, const char *by,
+                     uid_t by_uid, const char *reason, uint32_t uses, uint32_t valid_for_s,
+                     struct error *err)
 {
     const struct vote v = {approve, reason, uses, valid_for_s};
     struct person p;
@@ -228,7 +230,8 @@ int approvals_decide(struct approvals *a, const char *id, bool approve, const ch
     approvals_expire(a);
     r = approvals_find(a, id);
     if (!r) {
-        e = error_set(err, -ENOENT, "there is no request %s (decided ones are kept for an hour)", id);
+        e = error_set(err, -ENOENT, "there is no request %s (decided ones are kept for an hour)",
+                      id);
     } else if (!may_decide(&p, r, in_groups)) {
         e = error_set(err, -EPERM, "%s is not among the approvers of rule %s", by, r->info.rule);
     } else if (r->info.phase != APPROVAL_PENDING) {

@@ -48,8 +48,9 @@ static char **copy_strings(const char *const *list)
 static char **string_at(struct approval_info *i, size_t at)
 {
     char **const all[N_STRINGS] = {
-        &i->session, &i->pod,    &i->service_account, &i->identity,  &i->target,     &i->database,
-        &i->user,    &i->policy, &i->rule,            &i->statement, &i->parameters, &i->effect,
+        &i->session,    &i->pod,    &i->service_account, &i->identity, &i->target,
+        &i->database,   &i->user,   &i->policy,          &i->rule,     &i->statement,
+        &i->parameters, &i->effect,
     };
 
     return all[at];

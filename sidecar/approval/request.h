@@ -14,11 +14,11 @@
 #define APPROVAL_BYTES_MAX ((size_t)128 << 20) /* statements and parameters of all requests */
 
 struct request {
-    struct request *next;       /* older first */
-    struct approval_info info;  /* what is shown; its strings are this request's */
+    struct request *next;      /* older first */
+    struct approval_info info; /* what is shown; its strings are this request's */
     uint8_t digest[32];
     uint64_t generation;
-    size_t bytes;               /* weight of statement and parameters */
+    size_t bytes;                /* weight of statement and parameters */
     uint64_t due_ms, decided_ms; /* monotonic */
     /* The grant, once approved: info.uses_left identical statements until then. While people are
      * still voting: the narrowest of what they gave. */
@@ -53,8 +53,8 @@ int request_copy_info(const struct request *r, struct approval_info *ret) MUST_C
 struct request *approvals_find(struct approvals *a, const char *id);
 /* Ends a pending request. The caller notifies with approvals_notify. */
 void approvals_settle(struct approvals *a, struct request *r, enum approval_phase phase);
-/* Tells the session, if it still wants to know. Releases the lock for the call and takes it again: the
- * list may have changed, r is still there. */
+/* Tells the session, if it still wants to know. Releases the lock for the call and takes it again:
+ * the list may have changed, r is still there. */
 void approvals_notify(struct approvals *a, struct request *r);
 /* Expires what is due and forgets what is old, notifying as it goes. */
 void approvals_expire(struct approvals *a);

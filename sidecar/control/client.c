@@ -102,8 +102,8 @@ bool client_write(struct client *c)
             return errno == EAGAIN;
         buffer_consume(&c->out, (size_t)n);
         if (!c->closing)
-            c->deadline_ms = clock_mono_ms() +
-                             (c->role == CLIENT_ASKS ? CONTROL_IDLE_MS : CONTROL_STALL_MS);
+            c->deadline_ms =
+                clock_mono_ms() + (c->role == CLIENT_ASKS ? CONTROL_IDLE_MS : CONTROL_STALL_MS);
     }
     if (c->out.cap > CONTROL_LINE_MAX)
         buffer_reset(&c->out, CONTROL_LINE_MAX);

@@ -263,7 +263,8 @@ static void cmd_tail(struct control *c, struct client *client, struct json_objec
     if (!session)
         return;
     if (!c->config.spool) {
-        client_error(client, "Conflict", "this guard keeps no records: it was started without --spool");
+        client_error(client, "Conflict",
+                     "this guard keeps no records: it was started without --spool");
         return;
     }
     /* Followed before it is looked up: a session that ends in between is not missed. */
@@ -289,9 +290,9 @@ static const struct command {
     const char *name;
     command_fn *run;
 } commands[] = {
-    {"list", cmd_list},         {"show", cmd_show}, {"approve", cmd_approve}, {"deny", cmd_deny},
-    {"watch", cmd_watch},       {"kill", cmd_kill}, {"sessions", cmd_sessions},
-    {"tail", cmd_tail},         {"status", cmd_status},
+    {"list", cmd_list},         {"show", cmd_show},   {"approve", cmd_approve},
+    {"deny", cmd_deny},         {"watch", cmd_watch}, {"kill", cmd_kill},
+    {"sessions", cmd_sessions}, {"tail", cmd_tail},   {"status", cmd_status},
 };
 
 /* ---- one line ---- */

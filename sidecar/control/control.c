@@ -211,7 +211,8 @@ static int fill_address(struct sockaddr_un *addr, const char *path, struct error
 {
     *addr = (struct sockaddr_un){.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof addr->sun_path)
-        return error_set(err, -ENAMETOOLONG, "the control socket's path is longer than %zu bytes: %s",
+        return error_set(err, -ENAMETOOLONG,
+                         "the control socket's path is longer than %zu bytes: %s",
                          sizeof addr->sun_path - 1, path);
     memcpy(addr->sun_path, path, strlen(path));
     return 0;
@@ -251,7 +252,8 @@ static int listen_at(struct control *c, struct error *err)
     if (e != 0)
         return e;
     c->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    /* The mode of the descriptor becomes the mode of the file: at no moment is it open to others. */
+    /* The mode of the descriptor becomes the mode of the file: at no moment is it open to others.
+     */
     if (c->listen_fd < 0 || fchmod(c->listen_fd, 0600) != 0 ||
         bind(c->listen_fd, (struct sockaddr *)&addr, sizeof addr) != 0)
         return error_set(err, -errno, "cannot listen on %s: %m", c->path);

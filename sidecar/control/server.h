@@ -13,18 +13,19 @@
 
 struct json_object;
 
-#define CONTROL_MAX_CLIENTS  64
-#define CONTROL_LINE_MAX     ((size_t)64 << 10)
-#define CONTROL_OUT_MAX      ((size_t)64 << 20) /* one answer to `list` */
-#define CONTROL_BACKLOG_MAX  ((size_t)4 << 20)  /* what a watch or tail client may leave unread */
-#define CONTROL_IDLE_MS      60000              /* between requests */
-#define CONTROL_STALL_MS     30000              /* without reading what was sent */
-#define CONTROL_FAREWELL_MS  10000              /* to take the last words before the close */
+#define CONTROL_MAX_CLIENTS   64
+#define CONTROL_LINE_MAX      ((size_t)64 << 10)
+#define CONTROL_OUT_MAX       ((size_t)64 << 20) /* one answer to `list` */
+#define CONTROL_BACKLOG_MAX   ((size_t)4 << 20)  /* what a watch or tail client may leave unread */
+#define CONTROL_IDLE_MS       60000              /* between requests */
+#define CONTROL_STALL_MS      30000              /* without reading what was sent */
+#define CONTROL_FAREWELL_MS   10000              /* to take the last words before the close */
 #define CONTROL_STATEMENT_CUT ((size_t)16 << 10) /* in lists; `show` gives the whole */
 
 /* ---- live tail ---- */
 
-/* One client's queue of record lines. `use` is the service thread's, the rest is under the tap's lock. */
+/* One client's queue of record lines. `use` is the service thread's, the rest is under the tap's
+ * lock. */
 struct tail {
     bool use, overflow;
     char session[64]; /* empty: all */

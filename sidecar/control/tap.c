@@ -33,8 +33,9 @@ static bool queue_line(struct tail *tail, const char *session, struct bytes line
     struct buffer *q = &tail->queue;
 
     if (line.len > LINE_MAX_)
-        buffer_printf(q, "{\"type\":\"notice\",\"session\":\"%s\",\"message\":"
-                         "\"a line of %zu bytes is not shown here; it is in the record\"}\n",
+        buffer_printf(q,
+                      "{\"type\":\"notice\",\"session\":\"%s\",\"message\":"
+                      "\"a line of %zu bytes is not shown here; it is in the record\"}\n",
                       session, line.len);
     else if (buffer_reserve(q, line.len + 1)) {
         buffer_add(q, line);

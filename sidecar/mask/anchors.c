@@ -109,43 +109,47 @@ static uint64_t wide_separators(const struct classes *c)
     return c->digit & c->lead >> 1 & (c->digit >> 3 | c->digit >> 4);
 }
 
-/* Anchors that begin in the block. What is in `maybe` needs a second look. */
-static uint64_t block_anchors(const struct block *b, uint32_t set, uint64_t *maybe)
+/* Where anchors begin in a block. */
+struct found {
+    uint64_t sure;
+    uint64_t maybe; /* depends on what stands around: is_anchor() looks again */
+    uint64_t iban;  /* depends on the country */
+};
+
+static struct found block_anchors(const struct block *b, uint32_t set)
 {
     struct classes c = classify(b);
-    uint64_t sure = 0;
+    struct found f = {0};
 
-    *maybe = 0;
     if (set & SET(DETECT_CREDIT_CARD))
-        sure |= card_anchors(b, &c);
+        f.sure |= card_anchors(b, &c);
     if (set & SET(DETECT_US_SSN))
-        sure |= ssn_anchors(&c);
+        f.sure |= ssn_anchors(&c);
     if (set & (SET(DETECT_CREDIT_CARD) | SET(DETECT_US_SSN)))
-        *maybe |= block_is(b, 0xef, 0); /* wide digits */
+        f.maybe |= block_is(b, 0xef, 0); /* wide digits */
     if (set & SET(DETECT_PHONE)) {
-        sure |= phone_anchors(b, &c);
-        *maybe |= block_is(b, '+', 0) & c.digit >> 1;
+        f.sure |= phone_anchors(b, &c);
+        f.maybe |= block_is(b, '+', 0) & c.digit >> 1;
     }
     if (set & (SET(DETECT_CREDIT_CARD) | SET(DETECT_US_SSN) | SET(DETECT_PHONE)))
-        sure |= wide_separators(&c);
+        f.sure |= wide_separators(&c);
     if (set & SET(DETECT_EMAIL))
-        sure |= block_is(b, '@', 0);
+        f.sure |= block_is(b, '@', 0);
     if (set & SET(DETECT_IBAN))
-        *maybe |= iban_anchors(b, &c);
+        f.iban = iban_anchors(b, &c);
     if (set & SET(DETECT_IPV4))
-        sure |= ipv4_anchors(&c);
+        f.sure |= ipv4_anchors(&c);
     if (set & SET(DETECT_IPV6))
-        sure |= ipv6_anchors(b);
-    if (set & SET(DETECT_AWS_ACCESS_KEY)) /* AKIA…; J or K for ...AccessKey */
-        *maybe |= block_is(b, 'A', 0);
-    if (set & (SET(DETECT_AWS_ACCESS_KEY) | SET(DETECT_JWT)))
-        *maybe |= block_is(b, 'K', 1);
+        f.sure |= ipv6_anchors(b);
+    if (set & SET(DETECT_AWS_ACCESS_KEY))
+        f.maybe |= block_is(b, 'A', 0);
+    if (set & (SET(DETECT_AWS_ACCESS_KEY) | SET(DETECT_JWT))) /* the K of AccessKey, the J of eyJ */
+        f.maybe |= block_is(b, 'K', 1);
     if (set & (SET(DETECT_AWS_ACCESS_KEY) | SET(DETECT_GITHUB_TOKEN)))
-        *maybe |= block_is(b, '_', 0);
+        f.maybe |= block_is(b, '_', 0);
     if (set & SET(DETECT_PRIVATE_KEY))
-        *maybe |= private_key_anchors(&c);
-    *maybe &= ~sure;
-    return sure;
+        f.maybe |= private_key_anchors(&c);
+    return f;
 }
 
 /* The second look, at one position of the run. */
@@ -169,17 +173,19 @@ static bool is_anchor(struct bytes t, size_t at)
     case '-':
         return literal_at(t, at, "-----BEGIN");
     default:
-        return iban_is_country(t, at);
+        return true; /* nothing else is ever unsure */
     }
 }
 
-static bool visit(struct bytes run, size_t at, uint64_t sure, uint64_t maybe,
+static bool visit(struct bytes run, size_t at, const struct found *f, uint64_t within,
                   bool (*hit)(size_t offset, void *arg), void *arg)
 {
-    for (uint64_t any = sure | maybe; any; any &= any - 1) {
+    for (uint64_t any = (f->sure | f->maybe | f->iban) & within; any; any &= any - 1) {
         size_t offset = at + (size_t)__builtin_ctzll(any);
+        uint64_t bit = any & -any;
 
-        if ((sure & any & -any) == 0 && !is_anchor(run, offset))
+        if (!(f->sure & bit) && !((f->maybe & bit) && is_anchor(run, offset)) &&
+            !((f->iban & bit) && iban_is_country(run, offset)))
             continue;
         if (hit(offset, arg))
             return true;
@@ -192,23 +198,22 @@ int detect_anchors(const struct detector_set *s, struct detect_scratch *scratch,
 {
     const uint64_t first_step = ((uint64_t)1 << STEP) - 1;
     uint8_t end[BLOCK_LEN] = {0};
-    uint64_t sure, maybe;
+    struct found f;
     struct block b;
     size_t at = 0;
 
     (void)scratch;
     for (; run.len - at >= BLOCK_LEN; at += STEP) {
         b = block_load(run.p + at);
-        sure = block_anchors(&b, s->detectors, &maybe) & first_step;
-        maybe &= first_step;
-        if ((sure | maybe) && visit(run, at, sure, maybe, hit, arg))
+        f = block_anchors(&b, s->detectors);
+        if (visit(run, at, &f, first_step, hit, arg))
             return 0;
     }
     if (at == run.len)
         return 0;
     memcpy(end, run.p + at, run.len - at);
     b = block_load(end);
-    sure = block_anchors(&b, s->detectors, &maybe);
-    visit(run, at, sure, maybe, hit, arg);
+    f = block_anchors(&b, s->detectors);
+    visit(run, at, &f, UINT64_MAX, hit, arg);
     return 0;
 }

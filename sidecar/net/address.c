@@ -39,8 +39,9 @@ socklen_t address_len(const struct sockaddr *a)
 
 uint16_t address_port(const struct sockaddr *a)
 {
-    return ntohs(a->sa_family == AF_INET6 ? ((const struct sockaddr_in6 *)(const void *)a)->sin6_port
-                                          : ((const struct sockaddr_in *)(const void *)a)->sin_port);
+    return ntohs(a->sa_family == AF_INET6
+                     ? ((const struct sockaddr_in6 *)(const void *)a)->sin6_port
+                     : ((const struct sockaddr_in *)(const void *)a)->sin_port);
 }
 
 void address_host_text(const struct sockaddr *a, char out[static ADDRESS_TEXT_LEN])
@@ -109,9 +110,9 @@ int address_parse(const char *text, struct sockaddr_storage *ret, struct error *
 
 /* ---- names ---- */
 
-#define NAME_SLOTS      64
-#define NAME_ADDRESSES  16
-#define NAME_FRESH_MS   10000
+#define NAME_SLOTS     64
+#define NAME_ADDRESSES 16
+#define NAME_FRESH_MS  10000
 
 struct resolved {
     char name[256];

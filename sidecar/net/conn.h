@@ -12,8 +12,8 @@
 #include <sys/socket.h>
 
 struct conn {
-    int fd; /* -1: none */
-    SSL *ssl; /* NULL: plain */
+    int fd;                  /* -1: none */
+    SSL *ssl;                /* NULL: plain */
     bool want_write_to_read; /* TLS has to write before it can read on */
     bool want_read_to_write;
     bool eof;
@@ -37,8 +37,10 @@ int conn_write_all_by(struct conn *c, struct bytes b, uint64_t deadline_ms) MUST
 int conn_peek_by(struct conn *c, uint8_t *ret, uint64_t deadline_ms) MUST_CHECK;
 /* Runs SSL_accept or SSL_connect to the end; takes ownership of ssl in any case. err has
  * OpenSSL's reason. */
-int conn_tls_accept_by(struct conn *c, SSL *ssl, uint64_t deadline_ms, struct error *err) MUST_CHECK;
-int conn_tls_connect_by(struct conn *c, SSL *ssl, uint64_t deadline_ms, struct error *err) MUST_CHECK;
+int conn_tls_accept_by(struct conn *c, SSL *ssl, uint64_t deadline_ms,
+                       struct error *err) MUST_CHECK;
+int conn_tls_connect_by(struct conn *c, SSL *ssl, uint64_t deadline_ms,
+                        struct error *err) MUST_CHECK;
 
 /* SO_KEEPALIVE with short probes, TCP_NODELAY, TCP_USER_TIMEOUT: a vanished peer is noticed. */
 void conn_tune_socket(int fd);

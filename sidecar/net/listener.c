@@ -73,8 +73,9 @@ static void accept_one(struct listener *l, const struct socket_entry *s)
     if (!s->target)
         rc = original_destination(fd, l->capture_port, &o.original);
     if (rc) {
-        log_warn("listener.refused", F_STR("reason", rc == -ELOOP ? "direct connection to the capture port"
-                                                                  : strerror(-rc)));
+        log_warn("listener.refused",
+                 F_STR("reason",
+                       rc == -ELOOP ? "direct connection to the capture port" : strerror(-rc)));
         close(fd);
         return;
     }

@@ -8,8 +8,8 @@
 
 /* Where a connection was meant to go. */
 struct listener_origin {
-    const char *target;                /* explicit listener: its target's name; else NULL */
-    struct sockaddr_storage original;  /* captured: what the agent dialled */
+    const char *target;               /* explicit listener: its target's name; else NULL */
+    struct sockaddr_storage original; /* captured: what the agent dialled */
     struct sockaddr_storage peer;
 };
 
@@ -22,8 +22,8 @@ struct listener_explicit {
 typedef void listener_accept_fn(int fd, const struct listener_origin *origin, void *arg);
 
 struct listener;
-/* Binds everything, then starts the thread. capture_port 0: none; it is bound on 127.0.0.1 and ::1 only,
- * which is where REDIRECT in the OUTPUT chain leads. */
+/* Binds everything, then starts the thread. capture_port 0: none; it is bound on 127.0.0.1 and ::1
+ * only, which is where REDIRECT in the OUTPUT chain leads. */
 int listener_start(const struct listener_explicit *list, size_t n, uint16_t capture_port,
                    listener_accept_fn *accepted, void *arg, struct listener **ret,
                    struct error *err) MUST_CHECK;

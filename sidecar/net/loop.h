@@ -32,7 +32,8 @@ void loop_stop(struct loop *l);
 void loop_post(struct loop *l, struct loop_task *t);
 
 /* The rest: on the loop's thread only. */
-int loop_watch(struct loop *l, struct loop_source *s, uint32_t events) MUST_CHECK; /* add or change */
+int loop_watch(struct loop *l, struct loop_source *s,
+               uint32_t events) MUST_CHECK; /* add or change */
 void loop_unwatch(struct loop *l, struct loop_source *s);
 /* Runs the task after the events at hand, before waiting again: for a source that has more to
  * do than is fair to the others. */

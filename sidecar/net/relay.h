@@ -50,7 +50,7 @@ struct relay {
     void *arg;
     struct loop_task again;
     bool again_queued, ending, ended;
-    unsigned busy; /* calls under way that still need the relay */
+    unsigned busy;               /* calls under way that still need the relay */
     struct loop_timer end_timer; /* when ending: gives up on an unwilling reader */
 };
 
@@ -62,7 +62,8 @@ void relay_start(struct relay *r, struct loop *loop);
 
 /* Queues a copy of the bytes for a side. Too much: the relay ends. */
 void relay_send(struct relay *r, enum side to, struct bytes b);
-/* As relay_send, for bytes that lie in the chunk at hand: written without a copy when that can be. */
+/* As relay_send, for bytes that lie in the chunk at hand: written without a copy when that can be.
+ */
 void relay_pass(struct relay *r, enum side to, struct bytes b);
 /* Where a caller may build bytes for a side in place, behind all that was sent so far. */
 struct buffer *relay_out(struct relay *r, enum side to);

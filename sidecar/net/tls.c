@@ -107,7 +107,8 @@ static int make_ca(struct tls_authority *a)
     if (!a->ca_key || !a->leaf_key)
         return -ENOMEM;
     a->ca = certificate_start(a->ca_key, "Chaperone pod CA", NULL, CA_DAYS);
-    if (!a->ca || add_extension(a->ca, a->ca, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") ||
+    if (!a->ca ||
+        add_extension(a->ca, a->ca, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") ||
         add_extension(a->ca, a->ca, NID_key_usage, "critical,keyCertSign,cRLSign") ||
         add_extension(a->ca, a->ca, NID_subject_key_identifier, "hash") ||
         !X509_sign(a->ca, a->ca_key, EVP_sha256()))
@@ -387,7 +388,8 @@ int tls_client_new(const struct target *t, const char *secrets_dir, const char *
     ssl = SSL_new(ctx);
     if (!ssl)
         return error_set(err, -ENOMEM, "out of memory");
-    if (t->tls == TARGET_TLS_VERIFY_FULL && expect_name(ssl, t->tls_server_name ? t->tls_server_name : host))
+    if (t->tls == TARGET_TLS_VERIFY_FULL &&
+        expect_name(ssl, t->tls_server_name ? t->tls_server_name : host))
         return error_set(err, -EINVAL, "GuardTarget %s: cannot verify the name '%s'", t->name,
                          t->tls_server_name ? t->tls_server_name : host);
     *ret = take(&ssl);

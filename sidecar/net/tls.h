@@ -14,13 +14,14 @@ struct tls_authority;
 /* Makes a fresh P-256 authority. With a trust directory, writes there what the agent needs to
  * verify us: ca.crt, <hash>.0 and bundle.pem (the system's roots and ours). The key never leaves
  * this process. */
-int tls_authority_new(const char *trust_dir, struct tls_authority **ret, struct error *err) MUST_CHECK;
+int tls_authority_new(const char *trust_dir, struct tls_authority **ret,
+                      struct error *err) MUST_CHECK;
 void tls_authority_free(struct tls_authority *a); /* accepts NULL */
 
 /* A server-side SSL for one agent connection. The leaf carries the client's SNI and
  * `address` (the address the agent dialled, as text). `alpn` is the one protocol spoken
- * ("postgresql"): a client that offers others only is refused (RFC 7301); whether it had to offer any is the
- * caller's question. The caller frees it, or passes it to conn_tls_accept_by. */
+ * ("postgresql"): a client that offers others only is refused (RFC 7301); whether it had to offer
+ * any is the caller's question. The caller frees it, or passes it to conn_tls_accept_by. */
 int tls_server_new(struct tls_authority *a, const char *address, const char *alpn,
                    SSL **ret) MUST_CHECK;
 

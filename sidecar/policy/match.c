@@ -182,7 +182,7 @@ static int kube_name(const struct place *at, const char *what, const char *more,
     for (const char *t = at->node->text; *t; t++) {
         if (!islower((unsigned char)*t) && !isdigit((unsigned char)*t) && *t != '*' &&
             !strchr(more, *t))
-            return place_error(at, "'%.64s' is not a %s", at->node->text, what);
+            return place_error(at, "'%.64s' is no %s", at->node->text, what);
     }
     return pattern_parse_glob(at, out);
 }
@@ -192,7 +192,7 @@ static int resource_parse(const struct place *at, void *out)
     const char *text = at->node->text, *slash = text ? strchr(text, '/') : NULL;
 
     if (slash && (slash == text || !slash[1] || strchr(slash + 1, '/')))
-        return place_error(at, "'%.64s' is not a resource such as pods or pods/log", text);
+        return place_error(at, "'%.64s' is no resource such as pods or pods/log", text);
     return kube_name(at, "resource such as pods or pods/log", "-/.", out);
 }
 

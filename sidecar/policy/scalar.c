@@ -70,13 +70,17 @@ static bool looks_integer(const char *t)
 static bool is_decimal(const char *t, int64_t *ret)
 {
     const char *digits = t + (*t == '-');
+    int64_t v;
     char *end;
 
     if ((digits[0] == '0' && digits[1]) || strspn(digits, "0123456789") != strlen(digits))
         return false;
     errno = 0;
-    *ret = strtoll(t, &end, 10);
-    return errno == 0 && end != t && *end == 0;
+    v = strtoll(t, &end, 10);
+    if (errno || end == t || *end)
+        return false;
+    *ret = v;
+    return true;
 }
 
 static bool is_float(const char *t)

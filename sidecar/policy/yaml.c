@@ -25,6 +25,7 @@ struct frame { /* a list or mapping that is still open */
 };
 
 struct builder {
+    struct bytes text;
     const char *file;
     struct arena *arena;
     struct error *err;
@@ -282,12 +283,24 @@ static int on_event(struct builder *b, const yaml_event_t *e)
     return 0;
 }
 
+/* The reader knows offsets only. */
+static unsigned line_at(struct bytes text, size_t offset)
+{
+    unsigned line = 1;
+
+    for (size_t i = 0; i < min_size(offset, text.len); i++)
+        line += text.p[i] == '\n';
+    return line;
+}
+
 static int parser_error(struct builder *b, const yaml_parser_t *p)
 {
     const char *what = p->problem ? p->problem : "cannot be read";
 
     if (p->error == YAML_MEMORY_ERROR)
         return no_memory(b);
+    if (p->error == YAML_READER_ERROR)
+        return bad(b, line_at(b->text, p->problem_offset), "%s", what);
     return bad(b, line_of(&p->problem_mark), "%s", what);
 }
 
@@ -322,6 +335,7 @@ int yamltree_parse(struct bytes text, const char *file, struct arena *arena,
         free(b);
         return error_set(err, -ENOMEM, "%s: out of memory", file);
     }
+    b->text = text;
     b->file = file;
     b->arena = arena;
     b->err = err;

@@ -10,11 +10,8 @@
 const struct proto_ops *proto_detect(const struct session *s)
 {
     static const struct proto_ops *const table[] = {
-        [TARGET_UNKNOWN] = NULL,
-        [TARGET_POSTGRES] = &postgres_ops,
-        [TARGET_SSH] = NULL,
-        [TARGET_KUBERNETES] = NULL,
-        [TARGET_TCP] = &tcp_ops,
+        [TARGET_UNKNOWN] = NULL,    [TARGET_POSTGRES] = &postgres_ops, [TARGET_SSH] = NULL,
+        [TARGET_KUBERNETES] = NULL, [TARGET_TCP] = &tcp_ops,
     };
 
     return s->target ? table[s->target->protocol] : &tcp_ops;

@@ -6,6 +6,6 @@
 
 #include "sidecar/session/session.h"
 
-/* The protocol of the session's target; the plain relay for tcp targets and permitted egress. NULL when this
- * guard does not speak it: the connection is refused. */
+/* The protocol of the session's target; the plain relay for tcp targets and permitted egress. NULL
+ * when this guard does not speak it: the connection is refused. */
 const struct proto_ops *proto_detect(const struct session *s);

@@ -10,12 +10,13 @@
 
 #include <openssl/evp.h>
 
-#define CHAIN_HEX        64 /* a SHA-256 in lower-case hex */
-#define CHAIN_PREV       ",\"prev\":\""
-#define CHAIN_HASH       "\",\"hash\":\""
-#define CHAIN_END        "\"}"
-#define CHAIN_TAIL_LEN   (sizeof(CHAIN_PREV CHAIN_HASH CHAIN_END) - 1 + 2 * CHAIN_HEX)
-#define CHAIN_HASHED_OFF (sizeof(CHAIN_HASH CHAIN_END) - 2 + CHAIN_HEX) /* from the end to ,"hash" */
+#define CHAIN_HEX      64 /* a SHA-256 in lower-case hex */
+#define CHAIN_PREV     ",\"prev\":\""
+#define CHAIN_HASH     "\",\"hash\":\""
+#define CHAIN_END      "\"}"
+#define CHAIN_TAIL_LEN (sizeof(CHAIN_PREV CHAIN_HASH CHAIN_END) - 1 + 2 * CHAIN_HEX)
+#define CHAIN_HASHED_OFF                                                                           \
+    (sizeof(CHAIN_HASH CHAIN_END) - 2 + CHAIN_HEX) /* from the end to ,"hash" */
 
 #define RECORD_LINE_MAX    ((size_t)64 << 20)
 #define RECORD_SESSION_MAX 63

@@ -19,8 +19,8 @@ struct verifier {
     struct record_check *check;
     EVP_MD_CTX *ctx;
     EVP_MD *md;
-    uint64_t expect;      /* sequence number of the next line */
-    int64_t last_denied;  /* number of the statement last counted as denied */
+    uint64_t expect;     /* sequence number of the next line */
+    int64_t last_denied; /* number of the statement last counted as denied */
     char prev[CHAIN_HEX];
 };
 
@@ -197,7 +197,8 @@ static int check_line(struct verifier *v, struct bytes text)
     return 0;
 }
 
-/* Checks the complete lines at the front of the buffer. `seen` bytes are known to hold no newline. */
+/* Checks the complete lines at the front of the buffer. `seen` bytes are known to hold no newline.
+ */
 static int check_lines(struct verifier *v, struct buffer *b, size_t *seen)
 {
     int r;

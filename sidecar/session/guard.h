@@ -41,10 +41,10 @@ struct guard {
     _Atomic unsigned next_loop;
 
     pthread_mutex_t policy_lock;
-    struct policy_snapshot *snapshot;    /* under policy_lock */
-    _Atomic uint64_t policy_generation;  /* of snapshot: cheap to compare for each message */
+    struct policy_snapshot *snapshot;     /* under policy_lock */
+    _Atomic uint64_t policy_generation;   /* of snapshot: cheap to compare for each message */
     _Atomic uint64_t policy_bad_since_ms; /* 0: the newest policy is in force */
-    char policy_error[640];              /* under policy_lock */
+    char policy_error[640];               /* under policy_lock */
 
     struct guard_counters counters;
 };

@@ -127,8 +127,8 @@ static bool egress_permitted(struct session *s)
     struct sockaddr *to = (struct sockaddr *)&s->origin.original;
 
     return policy_egress_allowed(s->snapshot, &s->guard->agent, to, NULL) ||
-           policy_egress_names(s->snapshot, &s->guard->agent, address_port(to),
-                               egress_name_matches, to);
+           policy_egress_names(s->snapshot, &s->guard->agent, address_port(to), egress_name_matches,
+                               to);
 }
 
 /* 0 when the session may go on: to s->target, or as permitted egress without one. */
@@ -163,8 +163,8 @@ int session_connect(struct session *s, struct error *err)
 
         rc = address_connect_host(h->name, s->target->ports[0], s->deadline_ms, &fd, err);
     } else {
-        rc = address_connect((const struct sockaddr *)&s->origin.original, s->deadline_ms, &fd,
-                             err);
+        rc =
+            address_connect((const struct sockaddr *)&s->origin.original, s->deadline_ms, &fd, err);
     }
     if (rc == 0)
         conn_init(&s->upstream, fd);

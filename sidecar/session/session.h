@@ -14,12 +14,12 @@
 #include "sidecar/net/listener.h"
 
 enum inbox {
-    INBOX_KILL     = 1 << 0,
-    INBOX_POLICY   = 1 << 1,
+    INBOX_KILL = 1 << 0,
+    INBOX_POLICY = 1 << 1,
     INBOX_APPROVAL = 1 << 2,
-    INBOX_JOB      = 1 << 3,
-    INBOX_CANCEL   = 1 << 4, /* the client asked to cancel what is running */
-    INBOX_STOP     = 1 << 5, /* the guard is ending */
+    INBOX_JOB = 1 << 3,
+    INBOX_CANCEL = 1 << 4, /* the client asked to cancel what is running */
+    INBOX_STOP = 1 << 5,   /* the guard is ending */
 };
 
 struct session;
@@ -36,7 +36,7 @@ struct session {
     struct conn client, upstream;
     struct record *record;
     const struct proto_ops *ops;
-    void *proto; /* the protocol's own state */
+    void *proto;       /* the protocol's own state */
     struct loop *loop; /* NULL while on the handshake thread */
     uint64_t started_us;
     uint64_t deadline_ms; /* of the handshake */
@@ -73,8 +73,8 @@ void session_unref(struct session *s);
 
 /* Posts to the inbox. Any thread that holds a reference. */
 void session_post(struct session *s, enum inbox what);
-/* Moves the session to one of the guard's loops: `start` runs there. The caller's thread must not touch
- * it any more. */
+/* Moves the session to one of the guard's loops: `start` runs there. The caller's thread must not
+ * touch it any more. */
 void session_to_loop(struct session *s, struct loop_task *start);
 /* Writes session.close and closes the record and the connections. The session leaves the
  * registry; its owner's reference is dropped. */

@@ -107,7 +107,7 @@ def test_invalid_change_keeps_the_last_good_one(stack, name):
         line = json.dumps(run.wait_for(said, 10, what="a line in the log that names the file"))
         assert "policy.yaml:" in line, f"file and line number: {line}"
         needle = {"unknown field": "colour", "unknown action": "Permit", "unknown operation": "Reed", "wrong type": "operations",
-                  "unknown target": "nowhere", "other kind": "kind"}.get(name, "")
+                  "unknown target": "nowhere", "other kind": "Pod"}.get(name, "")
         assert needle in line
         assert c.query("SELECT count(*) FROM t").text() == [["10"]], "the last good policy holds"
         assert c.query("UPDATE t SET v = v WHERE id = 1").sqlstate == "42501"

@@ -81,8 +81,7 @@ struct session *pgcancel_find(uint32_t pid, struct bytes key, struct pgcancel_up
 
     pthread_mutex_lock(&lock);
     for (struct entry *e = buckets[pid % 256]; e; e = e->next) {
-        if (e->pid == pid && e->key_len == key.len &&
-            CRYPTO_memcmp(e->key, key.p, key.len) == 0) {
+        if (e->pid == pid && e->key_len == key.len && CRYPTO_memcmp(e->key, key.p, key.len) == 0) {
             s = session_ref(e->session);
             *ret = e->up;
             break;

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define STEP_PLAIN       UINT32_MAX       /* no rows are expected */
+#define STEP_PLAIN       UINT32_MAX /* no rows are expected */
 #define STEP_SEARCH_PATH (UINT32_MAX - 1)
 #define MAX_CELLS        32
 

@@ -19,9 +19,9 @@ struct pgcollector {
     unsigned first_query;      /* step of catalog_queries[0] */
     unsigned query_of_step[CATALOG_N_QUERIES + 8];
     bool done;
-    EVP_MD_CTX *md;            /* over the rows of the catalogue */
-    uint8_t digest[32];        /* when done */
-    char failure[256]; /* the upstream's first error */
+    EVP_MD_CTX *md;     /* over the rows of the catalogue */
+    uint8_t digest[32]; /* when done */
+    char failure[256];  /* the upstream's first error */
 };
 
 /* Appends the queries to `out`. In a transaction block they run behind a savepoint, else in a

@@ -130,8 +130,8 @@ static bool same_search_path(const struct pgcontext *c, const char *text)
     return *text == '\0';
 }
 
-static int build(struct pgcontext *c, struct policy_snapshot *snapshot,
-                 const struct target *target, const char *search_path, struct error *err)
+static int build(struct pgcontext *c, struct policy_snapshot *snapshot, const struct target *target,
+                 const char *search_path, struct error *err)
 {
     const struct column_mask *masks;
     uint32_t detectors;

@@ -39,14 +39,14 @@ struct pgcontext {
     enum mask_method detector_method[DETECTOR_COUNT];
     char target[128], database[64];
     char *search_path[PGCONTEXT_MAX_SEARCH_PATH + 1]; /* NULL-terminated */
-    bool column_masks;  /* some column of this database is masked */
+    bool column_masks;                                /* some column of this database is masked */
     _Atomic unsigned refs;
     struct verdict_cache *cache;
-
 };
 
 /* Finds or builds the context. Blocks (compiles detectors, follows masks through views): not on
- * a loop. Takes a reference on snapshot's view and on catalog. `search_path` is newline-separated. */
+ * a loop. Takes a reference on snapshot's view and on catalog. `search_path` is newline-separated.
+ */
 int pgcontext_get(struct guard *g, struct policy_snapshot *snapshot, const struct target *target,
                   const char *database, struct catalog *catalog, const char *search_path,
                   struct pgcontext **ret, struct error *err) MUST_CHECK;

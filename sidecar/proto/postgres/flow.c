@@ -69,8 +69,7 @@ void pgflow_drop_pending(struct pgflow *f, bool undo)
 
 /* ---- life ---- */
 
-int pgflow_init(struct pgflow *f, struct session *s, struct relay *relay,
-                struct pgcontext *context)
+int pgflow_init(struct pgflow *f, struct session *s, struct relay *relay, struct pgcontext *context)
 {
     *f = (struct pgflow){.session = s, .relay = relay, .record = s->record, .tx_status = 'I'};
     f->context = context;
@@ -105,7 +104,8 @@ void pgflow_done(struct pgflow *f)
 
 bool pgflow_quiet(const struct pgflow *f)
 {
-    return f->pending.n == 0 && !f->batch_open && !f->copy_in && f->s_pass == 0 && f->stream.left == 0;
+    return f->pending.n == 0 && !f->batch_open && !f->copy_in && f->s_pass == 0 &&
+           f->stream.left == 0;
 }
 
 void pgflow_fatal(struct pgflow *f, const char *sqlstate, const char *message)

@@ -23,8 +23,14 @@ enum pgpark {
 };
 
 enum pgpending_kind {
-    PGPENDING_QUERY, PGPENDING_PARSE, PGPENDING_BIND, PGPENDING_DESCRIBE_STATEMENT,
-    PGPENDING_DESCRIBE_PORTAL, PGPENDING_EXECUTE, PGPENDING_CLOSE, PGPENDING_SYNC,
+    PGPENDING_QUERY,
+    PGPENDING_PARSE,
+    PGPENDING_BIND,
+    PGPENDING_DESCRIBE_STATEMENT,
+    PGPENDING_DESCRIBE_PORTAL,
+    PGPENDING_EXECUTE,
+    PGPENDING_CLOSE,
+    PGPENDING_SYNC,
 };
 
 /* A refusal that waits for its turn. */
@@ -37,11 +43,11 @@ struct pgdenial {
 
 struct pgpending {
     enum pgpending_kind kind;
-    bool hidden;              /* ours: the client gets none of the answer */
+    bool hidden; /* ours: the client gets none of the answer */
     bool touches_masked, mask_originless, reduce_errors, changes_catalog;
-    bool copy_in;             /* in COPY … FROM STDIN now */
-    uint32_t n;               /* statement number in the record; 0: none */
-    unsigned completed;       /* statements of a Query that have completed */
+    bool copy_in;       /* in COPY … FROM STDIN now */
+    uint32_t n;         /* statement number in the record; 0: none */
+    unsigned completed; /* statements of a Query that have completed */
     struct pgname_undo *undo;
     struct pgprepared *prepared; /* of Parse, Describe */
     struct pgportal *portal;     /* of Bind, Describe, Execute */
@@ -65,17 +71,17 @@ struct pgresult {
     uint32_t n;
     uint64_t rows, bytes, started_us;
     bool truncated;
-    struct rowplan *plan;   /* of the rows now coming; NULL: none */
-    struct buffer json;     /* rows, as a JSON array without its end */
+    struct rowplan *plan; /* of the rows now coming; NULL: none */
+    struct buffer json;   /* rows, as a JSON array without its end */
 };
 
 /* A row that is masked while it passes (flow_stream.c). */
 struct pgstream {
-    size_t left;            /* bytes of the message still to come; 0: no such row now */
-    bool copy;              /* CopyData: one text without cells */
+    size_t left; /* bytes of the message still to come; 0: no such row now */
+    bool copy;   /* CopyData: one text without cells */
     int state;
     unsigned column;
-    uint8_t head[4];        /* a count or length that was split */
+    uint8_t head[4]; /* a count or length that was split */
     unsigned head_n;
     size_t cell_left;
     bool cell_start;
@@ -87,23 +93,23 @@ struct pgflow {
     struct session *session;
     struct relay *relay;
     struct record *record;
-    struct pgcontext *context;   /* counted */
+    struct pgcontext *context; /* counted */
     char user[64], database[64];
-    char *search_path;           /* newline-separated, as the context was built with */
+    char *search_path; /* newline-separated, as the context was built with */
 
     struct pgnames names;
     struct pgqueue pending;
-    uint8_t tx_status;           /* 'I', 'T', 'E': of the last ReadyForQuery */
-    bool batch_open;             /* extended messages were forwarded since the last Sync */
-    bool skip_to_sync;           /* refused in the extended protocol: discard until Sync */
-    bool copy_in;                /* the upstream reads CopyData from us */
-    uint32_t n;                  /* statements so far */
+    uint8_t tx_status; /* 'I', 'T', 'E': of the last ReadyForQuery */
+    bool batch_open;   /* extended messages were forwarded since the last Sync */
+    bool skip_to_sync; /* refused in the extended protocol: discard until Sync */
+    bool copy_in;      /* the upstream reads CopyData from us */
+    uint32_t n;        /* statements so far */
 
     enum pgpark park;
-    struct bytes park_text;      /* PGPARK_JUDGE: into c_partial */
-    struct pgverdict *judged;    /* what came of it: used once by the message that asked */
-    bool refreshed;              /* the catalogue has been read anew for the message at hand */
-    bool catalog_stale;          /* DDL has run since it was read */
+    struct bytes park_text;   /* PGPARK_JUDGE: into c_partial */
+    struct pgverdict *judged; /* what came of it: used once by the message that asked */
+    bool refreshed;           /* the catalogue has been read anew for the message at hand */
+    bool catalog_stale;       /* DDL has run since it was read */
     uint64_t catalog_at_ms, unknown_at_ms;
 
     /* PGPARK_APPROVAL */
@@ -120,14 +126,15 @@ struct pgflow {
     bool borrowable;                    /* the message at hand lies in the relay's chunk */
     bool s_borrowable, run_clean;       /* the same for the upstream; no value in this burst */
     uint64_t copy_in_bytes;
-    struct pgprepared *park_prepared;   /* PGPARK_JUDGE is for this one; counted */
-    size_t c_pass, c_discard, s_pass;   /* bytes of a message that are passed on, or dropped, unseen */
+    struct pgprepared *park_prepared; /* PGPARK_JUDGE is for this one; counted */
+    size_t c_pass, c_discard,
+        s_pass; /* bytes of a message that are passed on, or dropped, unseen */
     struct row_scratch scratch;
     struct buffer work, shape;
     struct pgresult result;
     struct pgstream stream;
     uint64_t stat_statements, stat_denied;
-    const char *end_reason;             /* set when the session is over */
+    const char *end_reason; /* set when the session is over */
 };
 
 /* All zero but for what the caller knows. The flow takes over the context's reference. */

@@ -60,9 +60,8 @@ static void describe_effect(const struct pgverdict *v, char *out, size_t size)
             const char *schema = o->schema ? o->schema : o->guess ? o->guess : "";
 
             at += (size_t)snprintf(out + at, size - at, "%s%s%s%s%s%s%s", at ? "; " : "",
-                                   operation_name(o->op), o->name ? " " : "",
-                                   o->name ? schema : "", o->name && *schema ? "." : "",
-                                   o->name ? o->name : "",
+                                   operation_name(o->op), o->name ? " " : "", o->name ? schema : "",
+                                   o->name && *schema ? "." : "", o->name ? o->name : "",
                                    o->where == WHERE_ABSENT ? " (every row: no WHERE)" : "");
         }
     }

@@ -152,8 +152,8 @@ static enum handled refuse_oversized(struct pgflow *f, const struct pgwire_msg *
         return HANDLED_OK;
     snprintf(d.message, sizeof d.message, "message of %zu bytes is too long for the guard to judge",
              m->full_len);
-    snprintf(d.hint, sizeof d.hint, "Limits: %u bytes of SQL, %u bytes of parameters.",
-             1u << 20, PGWIRE_MAX_BIND);
+    snprintf(d.hint, sizeof d.hint, "Limits: %u bytes of SQL, %u bytes of parameters.", 1u << 20,
+             PGWIRE_MAX_BIND);
     pgflow_record_statement(f, ++f->n, "oversized", bytes_of(m->body.p, min_size(m->body.len, 512)),
                             (struct bytes){0}, NULL, &d);
     pgflow_record_decision(f, f->n, NULL, &d);

@@ -53,3 +53,15 @@ enum handled pgflow_refuse(struct pgflow *f, const struct pgapproval_subject *s,
 int pgstream_start(struct pgflow *f, const struct pgwire_msg *m, bool copy) MUST_CHECK;
 /* Its bytes, in pieces. -EBADMSG, -ENOMEM, -EIO: end the session, half a row is out. */
 int pgstream_feed(struct pgflow *f, struct bytes in, size_t *ret_used) MUST_CHECK;
+
+/* ---- the upstream's side ---- */
+
+/* Sends a backend message on as it is. */
+void pgflow_pass(struct pgflow *f, struct bytes raw);
+/* The upstream broke the protocol, or a row could not be made safe: FATAL. */
+enum handled pgflow_violation(struct pgflow *f, const char *what);
+void pgflow_copy_in_ended(struct pgflow *f, struct pgpending *e);
+enum handled pgflow_on_error(struct pgflow *f, const struct pgwire_msg *m);
+enum handled pgflow_on_notice(struct pgflow *f, const struct pgwire_msg *m);
+enum handled pgflow_on_notification(struct pgflow *f, const struct pgwire_msg *m);
+enum handled pgflow_on_parameter_status(struct pgflow *f, const struct pgwire_msg *m);

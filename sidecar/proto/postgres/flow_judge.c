@@ -8,7 +8,9 @@
 
 #include <stdio.h>
 
-#define CATALOG_FRESH_MS 30000 /* when columns are masked, views may not change unseen for longer */
+#define CATALOG_FRESH_MS                                                                           \
+    30000 /* when columns are masked, views may not change unseen for longer                       \
+           */
 #define UNKNOWN_RETRY_MS 1000
 
 static bool park(struct pgflow *f, enum pgpark why)

@@ -14,7 +14,7 @@
 
 /* ---- small parts ---- */
 
-static void pass(struct pgflow *f, struct bytes raw)
+void pgflow_pass(struct pgflow *f, struct bytes raw)
 {
     if (f->s_borrowable)
         relay_pass(f->relay, SIDE_CLIENT, raw);
@@ -33,7 +33,7 @@ static struct rowplan *current_plan(struct pgflow *f)
     return f->result.open ? f->result.plan : NULL;
 }
 
-static enum handled violation(struct pgflow *f, const char *what)
+enum handled pgflow_violation(struct pgflow *f, const char *what)
 {
     pgflow_fatal(f, "08P01", what);
     return HANDLED_FATAL;
@@ -55,7 +55,7 @@ static enum handled make_plan(struct pgflow *f, const struct pgpending *e,
     int rc = rowplan_new(f->context, body, touches, strict, ret);
 
     if (rc)
-        return violation(f, rc == -ENOMEM ? "out of memory" : "malformed RowDescription");
+        return pgflow_violation(f, rc == -ENOMEM ? "out of memory" : "malformed RowDescription");
     return HANDLED_OK;
 }
 
@@ -91,7 +91,7 @@ static enum handled describe_prepared(struct pgflow *f, struct pgprepared *p, st
     int rc = rowplan_new(f->context, body, p->verdict->touches_masked, strict, ret);
 
     if (rc)
-        return violation(f, rc == -ENOMEM ? "out of memory" : "malformed RowDescription");
+        return pgflow_violation(f, rc == -ENOMEM ? "out of memory" : "malformed RowDescription");
     rowplan_unref(p->plan);
     p->plan = rowplan_ref(*ret);
     p->plan_serial = f->context->serial;
@@ -123,11 +123,11 @@ static enum handled on_row_description(struct pgflow *f, const struct pgwire_msg
         e->portal->plan = rowplan_ref(plan);
         pgflow_drop_pending(f, false);
     } else {
-        return violation(f, "unexpected RowDescription");
+        return pgflow_violation(f, "unexpected RowDescription");
     }
     rowplan_unref(plan);
     if (!hidden)
-        pass(f, m->raw);
+        pgflow_pass(f, m->raw);
     return HANDLED_OK;
 }
 
@@ -137,21 +137,21 @@ static enum handled on_no_data(struct pgflow *f, const struct pgwire_msg *m)
     bool hidden;
 
     if (!kind_is(e, K(DESCRIBE_STATEMENT) | K(DESCRIBE_PORTAL)))
-        return violation(f, "unexpected NoData");
+        return pgflow_violation(f, "unexpected NoData");
     if (e->portal)
         e->portal->no_rows = true;
     hidden = e->hidden;
     pgflow_drop_pending(f, false);
     if (!hidden)
-        pass(f, m->raw);
+        pgflow_pass(f, m->raw);
     return HANDLED_OK;
 }
 
 static enum handled on_parameter_description(struct pgflow *f, const struct pgwire_msg *m)
 {
     if (!kind_is(head(f), K(DESCRIBE_STATEMENT)))
-        return violation(f, "unexpected ParameterDescription");
-    pass(f, m->raw);
+        return pgflow_violation(f, "unexpected ParameterDescription");
+    pgflow_pass(f, m->raw);
     return HANDLED_OK;
 }
 
@@ -162,9 +162,9 @@ static enum handled on_complete(struct pgflow *f, const struct pgwire_msg *m)
     struct pgpending *e = head(f);
 
     if (!e || e->kind != kinds[m->type - '1'] || e->denial)
-        return violation(f, "unexpected completion");
+        return pgflow_violation(f, "unexpected completion");
     pgflow_drop_pending(f, false);
-    pass(f, m->raw);
+    pgflow_pass(f, m->raw);
     return HANDLED_OK;
 }
 
@@ -176,7 +176,7 @@ static enum handled open_result(struct pgflow *f, struct pgpending *e)
     if (f->result.open)
         return HANDLED_OK;
     if (!e->portal || !e->portal->plan)
-        return violation(f, "rows without a description");
+        return pgflow_violation(f, "rows without a description");
     pgresult_open(f, e->n, e->portal->plan);
     return HANDLED_OK;
 }
@@ -186,10 +186,11 @@ static enum handled row_ready(struct pgflow *f)
     struct pgpending *e = head(f);
 
     if (!kind_is(e, K(QUERY) | K(EXECUTE)) || e->denial)
-        return violation(f, "unexpected DataRow");
+        return pgflow_violation(f, "unexpected DataRow");
     if (e->kind == PGPENDING_EXECUTE)
         return open_result(f, e);
-    return f->result.open && f->result.plan ? HANDLED_OK : violation(f, "DataRow before RowDescription");
+    return f->result.open && f->result.plan ? HANDLED_OK
+                                            : pgflow_violation(f, "DataRow before RowDescription");
 }
 
 static enum handled rewrite_row(struct pgflow *f, const struct pgwire_msg *m)
@@ -201,14 +202,14 @@ static enum handled rewrite_row(struct pgflow *f, const struct pgwire_msg *m)
     if (rc == 0) {
         struct bytes all = buffer_bytes(out);
 
-        pgresult_row(f, (struct bytes){all.p + before + PGWIRE_HEADER,
-                                       all.len - before - PGWIRE_HEADER});
+        pgresult_row(
+            f, (struct bytes){all.p + before + PGWIRE_HEADER, all.len - before - PGWIRE_HEADER});
         return HANDLED_OK;
     }
     /* Half a row must not leave: take it back. */
     out->end = out->start + min_size(before, buffer_len(out));
     out->failed = false;
-    return violation(f, rc == -EBADMSG ? "malformed DataRow" : "a row could not be masked");
+    return pgflow_violation(f, rc == -EBADMSG ? "malformed DataRow" : "a row could not be masked");
 }
 
 struct hit {
@@ -241,7 +242,7 @@ static enum handled on_data_row(struct pgflow *f, const struct pgwire_msg *m)
     if (p->any_mask || (p->any_scan && !f->run_clean && may_hold_values(f, m->body)))
         return rewrite_row(f, m);
     pgresult_row(f, m->body);
-    pass(f, m->raw);
+    pgflow_pass(f, m->raw);
     return HANDLED_OK;
 }
 
@@ -252,7 +253,7 @@ static enum handled start_stream(struct pgflow *f, const struct pgwire_msg *m, b
     f->result.bytes += m->full_len;
     f->result.truncated = true;
     if (pgstream_start(f, m, copy) != 0)
-        return violation(f, "out of memory");
+        return pgflow_violation(f, "out of memory");
     return HANDLED_OK;
 }
 
@@ -274,7 +275,7 @@ static enum handled on_part_of_row(struct pgflow *f, const struct pgwire_msg *m)
     f->result.rows++;
     f->result.bytes += m->full_len;
     f->result.truncated = true;
-    pass(f, m->raw);
+    pgflow_pass(f, m->raw);
     f->s_pass = m->full_len - m->raw.len;
     return HANDLED_OK;
 }
@@ -286,7 +287,7 @@ static enum handled on_copy_start(struct pgflow *f, const struct pgwire_msg *m)
     struct pgpending *e = head(f);
 
     if (!kind_is(e, K(QUERY) | K(EXECUTE)))
-        return violation(f, "unexpected COPY");
+        return pgflow_violation(f, "unexpected COPY");
     pgresult_open(f, e->n, NULL);
     if (m->type == PGWIRE_B_COPY_IN) {
         f->copy_in = true;
@@ -299,7 +300,7 @@ static enum handled on_copy_start(struct pgflow *f, const struct pgwire_msg *m)
             f->batch_open = true;
         }
     }
-    pass(f, m->raw);
+    pgflow_pass(f, m->raw);
     return HANDLED_OK;
 }
 
@@ -309,7 +310,7 @@ static enum handled mask_copy_row(struct pgflow *f, const struct pgwire_msg *m)
     size_t mark = pgwire_start(out, PGWIRE_B_COPY_DATA);
 
     if (row_mask_text(f->context, &f->scratch, m->body, out) != 0)
-        return violation(f, "a COPY row could not be searched");
+        return pgflow_violation(f, "a COPY row could not be searched");
     pgwire_finish(out, mark);
     return HANDLED_OK;
 }
@@ -317,14 +318,14 @@ static enum handled mask_copy_row(struct pgflow *f, const struct pgwire_msg *m)
 static enum handled on_copy_data(struct pgflow *f, const struct pgwire_msg *m)
 {
     if (!f->result.open || !kind_is(head(f), K(QUERY) | K(EXECUTE)))
-        return violation(f, "unexpected CopyData");
+        return pgflow_violation(f, "unexpected CopyData");
     if (m->raw.len < m->full_len && f->context->detectors)
         return m->full_len <= COLLECT_ROW ? HANDLED_PARKED : start_stream(f, m, true);
     f->result.rows++;
     f->result.bytes += m->full_len;
     if (f->context->detectors && !f->run_clean && may_hold_values(f, m->body))
         return mask_copy_row(f, m);
-    pass(f, m->raw);
+    pgflow_pass(f, m->raw);
     f->s_pass = m->full_len - m->raw.len;
     return HANDLED_OK;
 }
@@ -332,14 +333,14 @@ static enum handled on_copy_data(struct pgflow *f, const struct pgwire_msg *m)
 static enum handled on_copy_done(struct pgflow *f, const struct pgwire_msg *m)
 {
     if (!f->result.open)
-        return violation(f, "unexpected CopyDone");
-    pass(f, m->raw);
+        return pgflow_violation(f, "unexpected CopyDone");
+    pgflow_pass(f, m->raw);
     return HANDLED_OK;
 }
 
 /* ---- ends of statements ---- */
 
-static void copy_in_ended(struct pgflow *f, struct pgpending *e)
+void pgflow_copy_in_ended(struct pgflow *f, struct pgpending *e)
 {
     if (e->copy_in) {
         e->copy_in = false;
@@ -353,10 +354,10 @@ static enum handled on_statement_end(struct pgflow *f, const struct pgwire_msg *
     struct bytes tag = {0};
 
     if (!kind_is(e, K(QUERY) | K(EXECUTE)) || e->denial)
-        return violation(f, "unexpected end of a statement");
+        return pgflow_violation(f, "unexpected end of a statement");
     if (m->type == PGWIRE_B_COMMAND_COMPLETE && pgwire_parse_string(m->body, &tag) != 0)
-        return violation(f, "malformed CommandComplete");
-    copy_in_ended(f, e);
+        return pgflow_violation(f, "malformed CommandComplete");
+    pgflow_copy_in_ended(f, e);
     if (!f->result.open)
         pgresult_open(f, e->n, NULL);
     pgresult_close(f, tag, m->type == PGWIRE_B_PORTAL_SUSPENDED);
@@ -365,7 +366,7 @@ static enum handled on_statement_end(struct pgflow *f, const struct pgwire_msg *
     e->completed++;
     if (e->kind == PGPENDING_EXECUTE)
         pgflow_drop_pending(f, false);
-    pass(f, m->raw);
+    pgflow_pass(f, m->raw);
     return HANDLED_OK;
 }
 
@@ -375,195 +376,17 @@ static enum handled on_ready(struct pgflow *f, const struct pgwire_msg *m)
     uint8_t status = m->body.len == 1 ? m->body.p[0] : 0;
 
     if (!kind_is(e, K(QUERY) | K(SYNC)) || (status != 'I' && status != 'T' && status != 'E'))
-        return violation(f, "unexpected ReadyForQuery");
+        return pgflow_violation(f, "unexpected ReadyForQuery");
     if (f->result.open)
         pgresult_close(f, (struct bytes){0}, false);
-    copy_in_ended(f, e);
+    pgflow_copy_in_ended(f, e);
     if (e->changes_catalog)
         f->catalog_stale = true;
     pgflow_drop_pending(f, false);
     f->tx_status = status;
     if (status == 'I')
         pgnames_transaction_ended(&f->names);
-    pass(f, m->raw);
-    return HANDLED_OK;
-}
-
-/* ---- errors and notices ---- */
-
-/* SQLSTATE classes whose primary message speaks of the statement's own words or of the
- * server's state, never of stored values; 23 (constraints) has its values in DETAIL. */
-static bool message_is_safe(struct bytes sqlstate)
-{
-    static const char classes[][3] = {"42", "25", "26", "34", "40", "57", "53", "54", "55",
-                                      "08", "0A", "3D", "3F", "3B", "23", "28"};
-
-    for (size_t i = 0; i < ARRAY_LEN(classes); i++)
-        if (sqlstate.len == 5 && memcmp(sqlstate.p, classes[i], 2) == 0)
-            return true;
-    return false;
-}
-
-/* Fields that are kept: severity, code, position; names of objects. The message when it is safe. */
-static void reduce_error(struct pgflow *f, struct bytes body, struct buffer *out)
-{
-    struct bytes code = pgwire_error_field(body, 'C');
-    struct cursor c = cursor_over(body);
-    uint8_t field;
-
-    while ((field = cursor_u8(&c)) != 0) {
-        struct bytes value = cursor_cstr(&c);
-
-        if (c.bad || !strchr("SVCMPstcdn", field))
-            continue;
-        if (field == 'M' && !message_is_safe(code))
-            value = BYTES("error text withheld: the statement touches masked data");
-        buffer_add_u8(out, field);
-        if (row_mask_text(f->context, &f->scratch, value, out) != 0)
-            out->failed = true;
-        buffer_add_u8(out, 0);
-    }
-    buffer_add_u8(out, 0);
-}
-
-/* All fields, values found by detectors replaced. */
-static void scan_error(struct pgflow *f, struct bytes body, struct buffer *out)
-{
-    struct cursor c = cursor_over(body);
-    uint8_t field;
-
-    while ((field = cursor_u8(&c)) != 0) {
-        struct bytes value = cursor_cstr(&c);
-
-        if (c.bad)
-            break;
-        buffer_add_u8(out, field);
-        if (row_mask_text(f->context, &f->scratch, value, out) != 0)
-            out->failed = true;
-        buffer_add_u8(out, 0);
-    }
-    buffer_add_u8(out, 0);
-}
-
-static void send_error(struct pgflow *f, const struct pgwire_msg *m, bool reduce, uint32_t n)
-{
-    struct buffer *out = relay_out(f->relay, SIDE_CLIENT);
-    size_t before = buffer_len(out);
-    size_t mark = pgwire_start(out, m->type);
-    struct bytes all;
-
-    if (reduce)
-        reduce_error(f, m->body, out);
-    else
-        scan_error(f, m->body, out);
-    pgwire_finish(out, mark);
-    if (out->failed) {
-        pgflow_fatal(f, "53200", "out of memory");
-        return;
-    }
-    all = buffer_bytes(out);
-    pgflow_record_error(f, n,
-                        (struct bytes){all.p + before + PGWIRE_HEADER,
-                                       all.len - before - PGWIRE_HEADER},
-                        m->type == PGWIRE_B_NOTICE);
-}
-
-/* The upstream has failed on the head of the queue and skips what follows until Sync. Names
- * that those messages would have changed are put back, newest first. */
-static void skip_failed(struct pgflow *f)
-{
-    size_t n = 0;
-
-    while (pgqueue_at(&f->pending, n) && pgqueue_at(&f->pending, n)->kind != PGPENDING_SYNC)
-        n++;
-    for (size_t i = n; i-- > 0;) {
-        struct pgpending *e = pgqueue_at(&f->pending, i);
-
-        pgname_undo_apply(&f->names, take(&e->undo));
-    }
-    while (n--)
-        pgflow_drop_pending(f, false);
-}
-
-static enum handled on_error(struct pgflow *f, const struct pgwire_msg *m)
-{
-    struct pgpending *e = head(f);
-    struct bytes severity = pgwire_error_field(m->body, 'V');
-    bool fatal = bytes_eq_str(severity, "FATAL") || bytes_eq_str(severity, "PANIC");
-
-    if (f->result.open)
-        pgresult_close(f, BYTES("(failed)"), false);
-    if (e && e->denial && !fatal) {
-        pgflow_say_denied(f, e->denial);
-    } else {
-        send_error(f, m, e && e->reduce_errors, e ? e->n : 0);
-    }
-    if (fatal) {
-        f->end_reason = "upstream ended the session";
-        relay_end(f->relay);
-        return HANDLED_OK;
-    }
-    if (!e)
-        return violation(f, "unexpected ErrorResponse");
-    copy_in_ended(f, e);
-    if (e->kind == PGPENDING_QUERY) {
-        /* What completed before the failure has kept its effect on names (PREPARE is not
-         * transactional), and we cannot tell which: forget them all. An unknown name is refused. */
-        if (e->completed)
-            pgname_undo_forget(&f->names, take(&e->undo));
-        else
-            pgname_undo_apply(&f->names, take(&e->undo));
-        free(take(&e->denial));
-    } else if (e->kind != PGPENDING_SYNC) {
-        skip_failed(f);
-    }
-    return HANDLED_OK;
-}
-
-static enum handled on_notice(struct pgflow *f, const struct pgwire_msg *m)
-{
-    struct pgpending *e = head(f);
-
-    /* A notice's text is whatever a function or trigger chose to say. */
-    if (e && e->reduce_errors && !message_is_safe(pgwire_error_field(m->body, 'C')))
-        return HANDLED_OK;
-    send_error(f, m, e && e->reduce_errors, e ? e->n : 0);
-    return HANDLED_OK;
-}
-
-static enum handled on_notification(struct pgflow *f, const struct pgwire_msg *m)
-{
-    struct cursor c = cursor_over(m->body);
-    uint32_t pid = cursor_be32(&c);
-    struct bytes channel = cursor_cstr(&c), payload = cursor_cstr(&c);
-    struct buffer *out = relay_out(f->relay, SIDE_CLIENT);
-    size_t mark;
-
-    if (!cursor_at_end(&c))
-        return violation(f, "malformed NotificationResponse");
-    mark = pgwire_start(out, PGWIRE_B_NOTIFICATION);
-    buffer_add_be32(out, pid);
-    buffer_add(out, channel);
-    buffer_add_u8(out, 0);
-    if (row_mask_text(f->context, &f->scratch, payload, out) != 0)
-        return violation(f, "out of memory");
-    buffer_add_u8(out, 0);
-    pgwire_finish(out, mark);
-    return HANDLED_OK;
-}
-
-/* Settings on which the parser and the server have to agree may not move under us. */
-static enum handled on_parameter_status(struct pgflow *f, const struct pgwire_msg *m)
-{
-    struct cursor c = cursor_over(m->body);
-    struct bytes name = cursor_cstr(&c), value = cursor_cstr(&c);
-
-    if (!cursor_at_end(&c))
-        return violation(f, "malformed ParameterStatus");
-    if ((bytes_eq_str(name, "client_encoding") && !bytes_eq_str(value, "UTF8")) ||
-        (bytes_eq_str(name, "standard_conforming_strings") && !bytes_eq_str(value, "on")))
-        return violation(f, "client_encoding or standard_conforming_strings was changed");
-    pass(f, m->raw);
+    pgflow_pass(f, m->raw);
     return HANDLED_OK;
 }
 
@@ -584,10 +407,10 @@ static handler_fn *const handlers[128] = {
     [PGWIRE_B_CLOSE_COMPLETE] = on_complete,
     [PGWIRE_B_NO_DATA] = on_no_data,
     [PGWIRE_B_PARAMETER_DESCRIPTION] = on_parameter_description,
-    [PGWIRE_B_ERROR] = on_error,
-    [PGWIRE_B_NOTICE] = on_notice,
-    [PGWIRE_B_NOTIFICATION] = on_notification,
-    [PGWIRE_B_PARAMETER_STATUS] = on_parameter_status,
+    [PGWIRE_B_ERROR] = pgflow_on_error,
+    [PGWIRE_B_NOTICE] = pgflow_on_notice,
+    [PGWIRE_B_NOTIFICATION] = pgflow_on_notification,
+    [PGWIRE_B_PARAMETER_STATUS] = pgflow_on_parameter_status,
     [PGWIRE_B_COPY_IN] = on_copy_start,
     [PGWIRE_B_COPY_OUT] = on_copy_start,
     [PGWIRE_B_COPY_DONE] = on_copy_done,
@@ -596,10 +419,11 @@ static handler_fn *const handlers[128] = {
 static enum handled dispatch(struct pgflow *f, const struct pgwire_msg *m)
 {
     if (f->collector && m->type != PGWIRE_B_NOTIFICATION && m->type != PGWIRE_B_PARAMETER_STATUS)
-        return pgcollector_message(f->collector, m) == 0 ? HANDLED_OK
-                                                         : violation(f, "catalogue query failed");
+        return pgcollector_message(f->collector, m) == 0
+                   ? HANDLED_OK
+                   : pgflow_violation(f, "catalogue query failed");
     if (!handlers[m->type])
-        return violation(f, "unexpected backend message");
+        return pgflow_violation(f, "unexpected backend message");
     return handlers[m->type](f, m);
 }
 
@@ -611,7 +435,7 @@ static size_t step(struct pgflow *f, struct bytes in)
     if (f->s_pass) {
         struct bytes part = {in.p, min_size(in.len, f->s_pass)};
 
-        pass(f, part);
+        pgflow_pass(f, part);
         f->s_pass -= part.len;
         return part.len;
     }
@@ -619,7 +443,7 @@ static size_t step(struct pgflow *f, struct bytes in)
         size_t used;
 
         if (pgstream_feed(f, in, &used) != 0) {
-            violation(f, "malformed DataRow");
+            pgflow_violation(f, "malformed DataRow");
             return 0;
         }
         return used;
@@ -629,13 +453,14 @@ static size_t step(struct pgflow *f, struct bytes in)
         h = dispatch(f, &m);
         break;
     case FRAME_PART:
-        h = m.type == PGWIRE_B_COPY_DATA && !f->collector ? on_copy_data(f, &m) : on_part_of_row(f, &m);
+        h = m.type == PGWIRE_B_COPY_DATA && !f->collector ? on_copy_data(f, &m)
+                                                          : on_part_of_row(f, &m);
         break;
     case FRAME_MORE:
         return 0;
     case FRAME_BAD:
     default:
-        violation(f, "invalid backend message");
+        pgflow_violation(f, "invalid backend message");
         return 0;
     }
     if (h != HANDLED_OK)
@@ -660,8 +485,8 @@ static size_t feed(struct pgflow *f, struct bytes in)
 /* One look at the whole burst settles for most of them that no row needs a closer one. */
 static void scan_burst(struct pgflow *f, struct bytes chunk)
 {
-    f->run_clean = f->context->detectors && !f->collector && chunk.len > 512 &&
-                   !may_hold_values(f, chunk);
+    f->run_clean =
+        f->context->detectors && !f->collector && chunk.len > 512 && !may_hold_values(f, chunk);
 }
 
 /* A message was split between bursts: completes that one by itself, so that the rest of the
@@ -676,7 +501,7 @@ static struct bytes complete_partial(struct pgflow *f, struct bytes chunk)
         want = m.full_len ? m.full_len : PGWIRE_HEADER;
         n = min_size(chunk.len, want > have ? want - have : 0);
         if (buffer_append(&f->s_partial, chunk.p, n) != 0) {
-            violation(f, "out of memory");
+            pgflow_violation(f, "out of memory");
             break;
         }
         chunk = (struct bytes){chunk.p + n, chunk.len - n};
@@ -705,5 +530,5 @@ void pgflow_from_upstream(struct pgflow *f, struct bytes chunk)
     f->run_clean = false;
     if (used < chunk.len && !f->end_reason &&
         buffer_append(&f->s_partial, chunk.p + used, chunk.len - used) != 0)
-        violation(f, "out of memory");
+        pgflow_violation(f, "out of memory");
 }

@@ -38,7 +38,8 @@ static enum handled decide(struct pgflow *f, const struct pgapproval_subject *s,
     if (guard_policy_stale(f->session->guard)) {
         struct pgdenial d = {.sqlstate = "42501",
                              .message = "the guard's policy is invalid and out of date",
-                             .hint = "Ask whoever runs the guard: its log names the file and line."};
+                             .hint =
+                                 "Ask whoever runs the guard: its log names the file and line."};
 
         return pgflow_refuse(f, s, &d);
     }
@@ -262,7 +263,8 @@ static enum handled refuse_write_back(struct pgflow *f, const struct pgapproval_
                                       const struct pgverdict *v)
 {
     struct pgdenial d = {.sqlstate = "42501",
-                         .message = "a parameter holds a masked value: it would overwrite the real one"};
+                         .message =
+                             "a parameter holds a masked value: it would overwrite the real one"};
 
     for (size_t i = 0; i < v->message.n; i++)
         if (v->message.statements[i].write_rule)

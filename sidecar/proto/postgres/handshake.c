@@ -23,15 +23,14 @@ int pghandshake_fail(struct pghandshake *h, const char *sqlstate, const char *fm
     buffer_init(&out, 4096);
     pgwire_add_error(&out, false, &e);
     /* It may be gone already, or be the reason: nothing depends on its hearing this. */
-    if (!out.failed && conn_write_all_by(&h->session->client, buffer_bytes(&out),
-                                         clock_mono_ms() + 1000) != 0)
+    if (!out.failed &&
+        conn_write_all_by(&h->session->client, buffer_bytes(&out), clock_mono_ms() + 1000) != 0)
         h->session->client.eof = true;
     buffer_done(&out);
     return -1;
 }
 
-int pghandshake_read(struct pghandshake *h, struct conn *from, bool backend,
-                     struct pgwire_msg *ret)
+int pghandshake_read(struct pghandshake *h, struct conn *from, bool backend, struct pgwire_msg *ret)
 {
     uint8_t header[PGWIRE_HEADER], *body;
     uint32_t len;
@@ -70,8 +69,7 @@ static int take_parameter(struct pghandshake *h, struct bytes body)
     if (bytes_eq_str(name, "client_encoding") && !bytes_eq_str(value, "UTF8"))
         return pghandshake_fail(h, "22023", "the upstream does not offer client_encoding UTF8");
     if (bytes_eq_str(name, "standard_conforming_strings") && !bytes_eq_str(value, "on"))
-        return pghandshake_fail(h, "22023",
-                                "the upstream has standard_conforming_strings = off");
+        return pghandshake_fail(h, "22023", "the upstream has standard_conforming_strings = off");
     pgwire_add_parameter_status(&h->greeting, name, value);
     return 0;
 }
@@ -223,8 +221,9 @@ static int check_policy(struct pghandshake *h)
     empty = policy_view_empty(v);
     policy_view_unref(v);
     if (empty)
-        return pghandshake_fail(h, "28000", "no GuardPolicy lets this agent use database \"%s\" of target \"%s\"",
-                                h->startup.database, s->target->name);
+        return pghandshake_fail(
+            h, "28000", "no GuardPolicy lets this agent use database \"%s\" of target \"%s\"",
+            h->startup.database, s->target->name);
     return 0;
 }
 

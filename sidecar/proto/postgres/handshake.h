@@ -20,18 +20,18 @@ enum pghandshake_result {
 struct pghandshake {
     struct session *session;
     uint64_t deadline_ms;
-    uint8_t raw[PGSTARTUP_MAX];    /* startup message; what startup points into */
+    uint8_t raw[PGSTARTUP_MAX]; /* startup message; what startup points into */
     struct pgstartup startup;
-    uint16_t minor;                /* spoken with the client */
+    uint16_t minor; /* spoken with the client */
     bool client_tls, upstream_tls;
-    struct buffer in;              /* one message from either side */
-    struct buffer greeting;        /* AuthenticationOk … ReadyForQuery, for the client */
+    struct buffer in;       /* one message from either side */
+    struct buffer greeting; /* AuthenticationOk … ReadyForQuery, for the client */
     struct pgcancel_upstream upstream_key;
-    const char *method;            /* of the login, for the record */
-    struct pgcontext *context;     /* counted; what was found out */
+    const char *method;        /* of the login, for the record */
+    struct pgcontext *context; /* counted; what was found out */
     char *search_path;
     uint64_t catalog_at_ms;
-    char failure[256];             /* FAILED: why, for session.close */
+    char failure[256]; /* FAILED: why, for session.close */
 };
 
 enum pghandshake_result pghandshake_run(struct pghandshake *h, struct session *s);
@@ -44,7 +44,8 @@ int pghandshake_fail(struct pghandshake *h, const char *sqlstate, const char *fm
     PRINTF_LIKE(3, 4); /* tells the client (FATAL); always -1 */
 /* Reads one message into h->in and frames it. */
 struct pgwire_msg;
-int pghandshake_read(struct pghandshake *h, struct conn *from, bool backend, struct pgwire_msg *ret) MUST_CHECK;
+int pghandshake_read(struct pghandshake *h, struct conn *from, bool backend,
+                     struct pgwire_msg *ret) MUST_CHECK;
 /* The client's leg: encryption and the startup message. 1: go on; 0: a CancelRequest was
  * handled; -1: failed. */
 int pghandshake_client(struct pghandshake *h);

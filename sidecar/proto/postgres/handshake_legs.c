@@ -48,8 +48,10 @@ static int accept_tls(struct pghandshake *h, bool direct)
 static int answer(struct pghandshake *h, uint8_t byte)
 {
     if (has_early_bytes(h->session->client.fd))
-        return pghandshake_fail(h, "08P01", "received unencrypted data after an encryption request");
-    return conn_write_all_by(&h->session->client, (struct bytes){&byte, 1}, h->deadline_ms) ? -1 : 0;
+        return pghandshake_fail(h, "08P01",
+                                "received unencrypted data after an encryption request");
+    return conn_write_all_by(&h->session->client, (struct bytes){&byte, 1}, h->deadline_ms) ? -1
+                                                                                            : 0;
 }
 
 /* ---- CancelRequest ---- */
@@ -135,7 +137,8 @@ static int take_startup(struct pghandshake *h, uint32_t version, struct bytes bo
     int rc;
 
     if (version >> 16 != 3)
-        return pghandshake_fail(h, "0A000", "unsupported frontend protocol %u.%u: the guard speaks 3.0 and 3.2",
+        return pghandshake_fail(h, "0A000",
+                                "unsupported frontend protocol %u.%u: the guard speaks 3.0 and 3.2",
                                 version >> 16, version & 0xffff);
     rc = pgstartup_parse(body, (uint16_t)version, &h->startup, &err);
     if (rc)
@@ -206,10 +209,12 @@ static int upstream_tls(struct pghandshake *h)
     if (rc)
         return pghandshake_fail(h, "08006", "upstream: %s", strerror(-rc));
     if (reply != 'S')
-        return pghandshake_fail(h, "08006", "the upstream does not offer TLS, which GuardTarget \"%s\" requires",
-                                s->target->name);
+        return pghandshake_fail(
+            h, "08006", "the upstream does not offer TLS, which GuardTarget \"%s\" requires",
+            s->target->name);
     if (has_early_bytes(s->upstream.fd))
-        return pghandshake_fail(h, "08P01", "the upstream sent unencrypted data after agreeing to TLS");
+        return pghandshake_fail(h, "08P01",
+                                "the upstream sent unencrypted data after agreeing to TLS");
     rc = tls_client_new(s->target, s->guard->secrets_dir, session_upstream_host(s), &ssl, &err);
     if (rc == 0)
         rc = conn_tls_connect_by(&s->upstream, ssl, h->deadline_ms, &err);

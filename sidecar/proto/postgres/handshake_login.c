@@ -14,12 +14,12 @@
 #include <stdio.h>
 
 enum auth { /* AuthenticationXXX codes, manual 55.7 */
-    AUTH_OK = 0,
-    AUTH_CLEARTEXT = 3,
-    AUTH_MD5 = 5,
-    AUTH_SASL = 10,
-    AUTH_SASL_CONTINUE = 11,
-    AUTH_SASL_FINAL = 12,
+            AUTH_OK = 0,
+            AUTH_CLEARTEXT = 3,
+            AUTH_MD5 = 5,
+            AUTH_SASL = 10,
+            AUTH_SASL_CONTINUE = 11,
+            AUTH_SASL_FINAL = 12,
 };
 
 static int send_to(struct pghandshake *h, struct conn *c, struct bytes b)
@@ -133,7 +133,8 @@ static int scram_exchange(struct pghandshake *h, struct scram_client *c, struct 
     if (rc == 0)
         rc = expect_auth(h, AUTH_SASL_FINAL, &in);
     if (rc == 0 && scram_client_verify(c, in) != 0)
-        rc = pghandshake_fail(h, "28000", "the upstream could not prove that it knows the password");
+        rc =
+            pghandshake_fail(h, "28000", "the upstream could not prove that it knows the password");
     buffer_wipe(&out);
     return rc;
 }
@@ -190,7 +191,8 @@ static int offer_scram(struct pghandshake *h)
 static int on_sasl(struct pghandshake *h, struct bytes mechanisms)
 {
     if (!offers(mechanisms, "SCRAM-SHA-256"))
-        return pghandshake_fail(h, "0A000", "the upstream offers no SASL mechanism that the guard knows");
+        return pghandshake_fail(h, "0A000",
+                                "the upstream offers no SASL mechanism that the guard knows");
     if (h->client_tls && h->upstream_tls)
         return login_ourselves(h);
     return offer_scram(h);
@@ -221,8 +223,9 @@ static int on_authentication(struct pghandshake *h, const struct pgwire_msg *m)
     case AUTH_SASL_FINAL:
         return send_to(h, &h->session->client, m->raw);
     default:
-        return pghandshake_fail(h, "0A000", "the upstream asks for an authentication method (%u) that cannot be relayed",
-                                code);
+        return pghandshake_fail(
+            h, "0A000",
+            "the upstream asks for an authentication method (%u) that cannot be relayed", code);
     }
 }
 

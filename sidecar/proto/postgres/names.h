@@ -12,29 +12,29 @@
 /* What Execute and EXECUTE will run. Shared by the name table, portals and pending messages. */
 struct pgprepared {
     unsigned refs;
-    char *text;             /* the message that made it, to be judged anew under a new context */
+    char *text; /* the message that made it, to be judged anew under a new context */
     size_t text_len;
     struct pgverdict *verdict; /* may be of an older context: compare context_serial */
-    struct rowplan *plan;   /* result columns, formats unknown; NULL: not described yet */
-    uint64_t plan_serial;   /* context it was made in */
-    uint8_t types_digest[32]; /* of the declared parameter types */
+    struct rowplan *plan;      /* result columns, formats unknown; NULL: not described yet */
+    uint64_t plan_serial;      /* context it was made in */
+    uint8_t types_digest[32];  /* of the declared parameter types */
 };
 
 struct pgportal {
     unsigned refs;
     struct pgprepared *prepared;
-    struct rowplan *plan;   /* with formats; NULL: not known */
-    uint8_t *formats;       /* result format codes of Bind */
+    struct rowplan *plan; /* with formats; NULL: not known */
+    uint8_t *formats;     /* result format codes of Bind */
     uint16_t n_formats;
-    bool declared;          /* by DECLARE: may outlive the transaction (WITH HOLD) */
-    uint32_t n;             /* number of the statement in the record */
-    bool no_rows;           /* NoData */
+    bool declared;              /* by DECLARE: may outlive the transaction (WITH HOLD) */
+    uint32_t n;                 /* number of the statement in the record */
+    bool no_rows;               /* NoData */
     uint64_t policy_generation; /* under which it was decided, and approved */
 };
 
 struct pgprepared *pgprepared_new(struct bytes text, struct pgverdict *v); /* NULL: no memory */
 struct pgprepared *pgprepared_ref(struct pgprepared *p);
-void pgprepared_unref(struct pgprepared *p); /* accepts NULL */
+void pgprepared_unref(struct pgprepared *p);                /* accepts NULL */
 struct pgportal *pgportal_new(struct pgprepared *prepared); /* takes a reference of its own */
 struct pgportal *pgportal_ref(struct pgportal *p);
 void pgportal_unref(struct pgportal *p); /* accepts NULL */
@@ -53,8 +53,8 @@ struct pgname_undo; /* list of old states, newest first */
 
 void pgnames_done(struct pgnames *t);
 void *pgnames_get(const struct pgnames *t, enum pgname_kind kind, struct bytes name);
-/* Binds the name to value (a reference is taken; NULL removes the name) and puts the old state in front
- * of *undo. -ENOMEM, -E2BIG past PGNAMES_MAX. */
+/* Binds the name to value (a reference is taken; NULL removes the name) and puts the old state in
+ * front of *undo. -ENOMEM, -E2BIG past PGNAMES_MAX. */
 int pgnames_set(struct pgnames *t, enum pgname_kind kind, struct bytes name, void *value,
                 struct pgname_undo **undo) MUST_CHECK;
 /* Removes all names of a kind, with undo. */

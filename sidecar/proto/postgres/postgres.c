@@ -22,18 +22,18 @@
 struct pgjob {
     struct job job;
     _Atomic unsigned refs;
-    struct session *session;      /* counted, the job's side */
+    struct session *session; /* counted, the job's side */
     enum pgpark what;
-    struct pgcontext *context;    /* counted; JUDGE: to judge in */
-    char *text;                   /* JUDGE */
+    struct pgcontext *context; /* counted; JUDGE: to judge in */
+    char *text;                /* JUDGE */
     size_t text_len;
     struct pgcollector *collector; /* CATALOG: taken over */
-    char *search_path;            /* CONTEXT: of the old one; CATALOG: result */
+    char *search_path;             /* CONTEXT: of the old one; CATALOG: result */
     char database[64], user[64];
-    struct pgverdict *verdict;    /* result of JUDGE */
-    struct pgcontext *result;     /* of CONTEXT and CATALOG */
+    struct pgverdict *verdict;        /* result of JUDGE */
+    struct pgcontext *result;         /* of CONTEXT and CATALOG */
     struct policy_snapshot *snapshot; /* of CONTEXT: the one that result is of */
-    struct error err;             /* set when it failed */
+    struct error err;                 /* set when it failed */
 };
 
 struct pgsession {
@@ -90,7 +90,8 @@ static void run_job(struct job *job)
             error_set(&j->err, -ENOMEM, "out of memory");
     } else if (j->what == PGPARK_CATALOG) {
         if (pgcollector_context(j->collector, s, j->database, j->user, &j->result, &j->search_path,
-                                &j->err) != 0 && !j->err.text[0])
+                                &j->err) != 0 &&
+            !j->err.text[0])
             error_set(&j->err, -EIO, "reading the catalogue failed");
     } else {
         run_context(j);
@@ -230,8 +231,8 @@ static void adopt_context(struct pgsession *p, struct pgjob *j)
 
         policy_snapshot_unref(s->snapshot);
         s->snapshot = take(&j->snapshot);
-        s->target = policy_target_by_name(s->snapshot, s->guard->agent.namespace_,
-                                          f->context->target);
+        s->target =
+            policy_target_by_name(s->snapshot, s->guard->agent.namespace_, f->context->target);
     }
 }
 
@@ -241,7 +242,8 @@ static void take_job(struct pgsession *p)
     struct pgflow *f = &p->flow;
 
     if (j->err.text[0]) {
-        pgflow_fatal(f, j->what == PGPARK_CONTEXT ? "57P01" : "58000", "the guard cannot judge statements of this session any more");
+        pgflow_fatal(f, j->what == PGPARK_CONTEXT ? "57P01" : "58000",
+                     "the guard cannot judge statements of this session any more");
     } else if (j->what == PGPARK_JUDGE) {
         struct pgprepared *prepared = take(&f->park_prepared);
 
@@ -325,8 +327,8 @@ static bool on_eof(void *arg, enum side from, int why)
 
     (void)why;
     if (!p->flow.end_reason)
-        p->flow.end_reason = from == SIDE_CLIENT ? "client closed the connection"
-                                                 : "upstream closed the connection";
+        p->flow.end_reason =
+            from == SIDE_CLIENT ? "client closed the connection" : "upstream closed the connection";
     withdraw(p);
     return true;
 }

@@ -7,38 +7,52 @@
 #include <stdio.h>
 
 /* Type OIDs from PostgreSQL's pg_type.dat; they never change. */
+static const uint16_t text_types[] = {19, 25, 142, 705, 1042, 1043, 2275};
+static const uint16_t compound_types[] = {
+    143,  199,  1000, 1001, 1002, 1003, 1005, 1007, 1009, 1014, 1015, 1016,
+    1021, 1022, 1028, 1115, 1182, 1185, 1231, 1263, 2249, 2287, 2951, 3807,
+};
+/* bool, "char", int2, int4, oid, regproc and friends, tid, xid, cid, floats, dates and times,
+ * geometry, macaddr, uuid, void. */
+static const uint16_t harmless_types[] = {
+    16,   18,   21,   23,   24,   26,   27,   28,   29,   600,  601,  602,
+    603,  604,  628,  700,  701,  718,  774,  829,  1082, 1083, 1114, 1184,
+    1186, 1266, 2202, 2203, 2204, 2205, 2206, 2278, 2950, 4089, 4096,
+};
+
+static bool listed(const uint16_t *list, size_t n, uint32_t oid)
+{
+    for (size_t i = 0; i < n; i++)
+        if (list[i] == oid)
+            return true;
+    return false;
+}
+
 static enum column_type type_of(uint32_t oid)
 {
-    switch (oid) {
-    case 25: case 1043: case 1042: case 19: case 705: case 142: case 2275: /* text, varchar, … */
-        return COLUMN_TYPE_TEXT;
-    case 114:
+    if (oid == 114)
         return COLUMN_TYPE_JSON;
-    case 3802:
+    if (oid == 3802)
         return COLUMN_TYPE_JSONB;
-    case 20:
+    if (oid == 20)
         return COLUMN_TYPE_INTEGER8;
-    case 16: case 18: case 21: case 23: case 26: case 27: case 28: case 29: case 700: case 701:
-    case 1082: case 1083: case 1114: case 1184: case 1186: case 1266: case 2278: case 2950:
-    case 24: case 2202: case 2203: case 2204: case 2205: case 2206: case 4089: case 4096:
-    case 600: case 601: case 602: case 603: case 604: case 628: case 718: case 829: case 774:
+    if (listed(text_types, ARRAY_LEN(text_types), oid))
+        return COLUMN_TYPE_TEXT;
+    if (listed(harmless_types, ARRAY_LEN(harmless_types), oid))
         return COLUMN_TYPE_HARMLESS;
-    case 1000: case 1001: case 1002: case 1003: case 1005: case 1007: case 1009: case 1014:
-    case 1015: case 1016: case 1021: case 1022: case 1028: case 199: case 3807: case 1231:
-    case 1263: case 2287: case 2249: case 1182: case 1115: case 1185: case 2951: case 143:
+    if (listed(compound_types, ARRAY_LEN(compound_types), oid))
         return COLUMN_TYPE_COMPOUND;
-    default:
-        return COLUMN_TYPE_OPAQUE; /* numeric, bytea, inet, …, and whatever users define */
-    }
+    return COLUMN_TYPE_OPAQUE; /* numeric, bytea, inet, …, and whatever users define */
 }
 
 /* Values that only detectors look at can be replaced inside the text form of a type that users
  * defined (citext, enums, composites): its text form is text. */
 static bool text_form_is_text(const struct rowplan_column *col)
 {
-    return col->format == 0 && (col->type == COLUMN_TYPE_TEXT || col->type == COLUMN_TYPE_COMPOUND ||
-                                col->type == COLUMN_TYPE_JSON || col->type == COLUMN_TYPE_JSONB ||
-                                col->type_oid >= 16384);
+    return col->format == 0 &&
+           (col->type == COLUMN_TYPE_TEXT || col->type == COLUMN_TYPE_COMPOUND ||
+            col->type == COLUMN_TYPE_JSON || col->type == COLUMN_TYPE_JSONB ||
+            col->type_oid >= 16384);
 }
 
 struct plan_maker {
@@ -84,7 +98,8 @@ static int plan_column(const struct pgwire_column *c, unsigned i, void *arg)
                                    .format = c->format,
                                    .type = type_of(c->type_oid)};
     /* Names are kept as offsets until all of them are there: the buffer may move. */
-    col->name = (struct bytes){(const uint8_t *)(uintptr_t)buffer_len(&m->plan->names), c->name.len};
+    col->name =
+        (struct bytes){(const uint8_t *)(uintptr_t)buffer_len(&m->plan->names), c->name.len};
     plan_action(m, col);
     return buffer_add(&m->plan->names, c->name);
 }
@@ -188,9 +203,9 @@ static int put_masked(const struct rowplan *p, const struct rowplan_column *col,
     int rc;
 
     scratch->masked_values++;
-    if (col->method == MASK_NULL || !(json || col->type == COLUMN_TYPE_TEXT ||
-                                      (col->type_oid >= 16384 && col->format == 0 &&
-                                       col->type == COLUMN_TYPE_TEXT))) {
+    if (col->method == MASK_NULL ||
+        !(json || col->type == COLUMN_TYPE_TEXT ||
+          (col->type_oid >= 16384 && col->format == 0 && col->type == COLUMN_TYPE_TEXT))) {
         put_null(out);
         return 0;
     }

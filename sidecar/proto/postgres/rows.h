@@ -14,10 +14,12 @@ enum column_action { COLUMN_PASS = 0, COLUMN_SCAN, COLUMN_MASK };
 enum column_type {
     COLUMN_TYPE_OPAQUE = 0, /* only by NULL */
     COLUMN_TYPE_TEXT,       /* by any text, in both formats */
-    COLUMN_TYPE_JSON, COLUMN_TYPE_JSONB,
-    COLUMN_TYPE_COMPOUND,   /* arrays, records: matches inside the text form can be replaced; binary by NULL */
-    COLUMN_TYPE_INTEGER8,   /* can hold a card number */
-    COLUMN_TYPE_HARMLESS,   /* too small or too regular to hold a secret: never searched */
+    COLUMN_TYPE_JSON,
+    COLUMN_TYPE_JSONB,
+    COLUMN_TYPE_COMPOUND, /* arrays, records: matches inside the text form can be replaced; binary
+                             by NULL */
+    COLUMN_TYPE_INTEGER8, /* can hold a card number */
+    COLUMN_TYPE_HARMLESS, /* too small or too regular to hold a secret: never searched */
 };
 
 struct rowplan_column {
@@ -27,7 +29,7 @@ struct rowplan_column {
     enum column_type type;
     enum column_action action;
     enum mask_method method;
-    const char *rule; /* of the mask; lives as long as the context */
+    const char *rule;  /* of the mask; lives as long as the context */
     struct bytes name; /* in the plan */
 };
 
@@ -61,7 +63,8 @@ struct row_scratch {
 int row_rewrite(const struct rowplan *p, struct row_scratch *scratch, struct bytes body,
                 struct buffer *out) MUST_CHECK;
 
-/* Appends a text with values replaced (error texts, COPY rows); as it is when there is no detector. */
+/* Appends a text with values replaced (error texts, COPY rows); as it is when there is no detector.
+ */
 int row_mask_text(const struct pgcontext *c, struct row_scratch *scratch, struct bytes text,
                   struct buffer *out) MUST_CHECK;
 

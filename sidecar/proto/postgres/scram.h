@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * SCRAM-SHA-256, the client's side (RFC 5802, RFC 7677; manual 55.3.1), without channel binding. Pure.
+ * SCRAM-SHA-256, the client's side (RFC 5802, RFC 7677; manual 55.3.1), without channel binding.
+ * Pure.
  */
 #pragma once
 
@@ -8,14 +9,16 @@
 
 struct scram_client {
     char nonce[33];
-    struct buffer auth_message; /* client-first-bare "," server-first "," client-final-without-proof */
+    struct buffer
+        auth_message; /* client-first-bare "," server-first "," client-final-without-proof */
     uint8_t server_signature[32];
 };
 
 int scram_client_init(struct scram_client *c) MUST_CHECK;
 void scram_client_done(struct scram_client *c); /* wipes */
 /* Appends client-first-message. */
-int scram_client_first(struct scram_client *c, struct bytes password, struct buffer *out) MUST_CHECK;
+int scram_client_first(struct scram_client *c, struct bytes password,
+                       struct buffer *out) MUST_CHECK;
 /* Takes server-first-message, appends client-final-message. -EPROTO: the server breaks the
  * protocol, or asks for more work than 200 000 iterations. */
 int scram_client_final(struct scram_client *c, struct bytes password, struct bytes server_first,

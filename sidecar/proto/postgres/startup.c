@@ -13,11 +13,25 @@
  * other one is refused: `options` and most settings can redirect names, roles or plans.
  * search_path is harmless here, for the guard asks the upstream what came of it. */
 static const char *const permitted[] = {
-    "application_name", "client_min_messages", "DateStyle", "IntervalStyle", "TimeZone",
-    "extra_float_digits", "bytea_output", "geqo", "jit", "search_path", "statement_timeout",
-    "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout",
-    "default_transaction_isolation", "default_transaction_read_only",
-    "default_transaction_deferrable", "tcp_user_timeout", "xmloption",
+    "application_name",
+    "client_min_messages",
+    "DateStyle",
+    "IntervalStyle",
+    "TimeZone",
+    "extra_float_digits",
+    "bytea_output",
+    "geqo",
+    "jit",
+    "search_path",
+    "statement_timeout",
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "default_transaction_deferrable",
+    "tcp_user_timeout",
+    "xmloption",
 };
 
 static bool is_permitted(struct bytes key)
@@ -55,9 +69,9 @@ static int set_name(char out[static 64], struct bytes value, const char *what, s
 
 static int refuse(struct bytes key, const char *why, struct error *err)
 {
-    return error_set(err, -EACCES, "startup parameter \"%.*s\" is not permitted through the guard%s%s",
-                     (int)min_size(key.len, 63), (const char *)key.p, why ? ": " : "",
-                     why ? why : "");
+    return error_set(
+        err, -EACCES, "startup parameter \"%.*s\" is not permitted through the guard%s%s",
+        (int)min_size(key.len, 63), (const char *)key.p, why ? ": " : "", why ? why : "");
 }
 
 static int take_parameter(struct pgstartup *s, struct bytes key, struct bytes value,

@@ -13,9 +13,11 @@
 #define PGSTARTUP_MAX_KEYS 32
 
 struct pgstartup {
-    uint16_t minor;            /* as asked: 3.minor */
+    uint16_t minor; /* as asked: 3.minor */
     char user[64], database[64];
-    struct { struct bytes key, value; } settings[PGSTARTUP_MAX_KEYS]; /* permitted ones, into the body */
+    struct {
+        struct bytes key, value;
+    } settings[PGSTARTUP_MAX_KEYS]; /* permitted ones, into the body */
     size_t n_settings;
     struct bytes options[PGSTARTUP_MAX_KEYS]; /* names of _pq_.* options, none of which we know */
     size_t n_options;
@@ -23,10 +25,12 @@ struct pgstartup {
 
 /* `body` is what follows the version. -EBADMSG (08P01) or -EACCES (0A000); err names the
  * parameter and the remedy. Points into body. */
-int pgstartup_parse(struct bytes body, uint16_t minor, struct pgstartup *ret, struct error *err) MUST_CHECK;
+int pgstartup_parse(struct bytes body, uint16_t minor, struct pgstartup *ret,
+                    struct error *err) MUST_CHECK;
 /* The message for the upstream: the permitted parameters, and the settings on which the guard's
  * parser depends. */
 int pgstartup_build(const struct pgstartup *s, uint16_t minor, struct buffer *out) MUST_CHECK;
-/* The minor version that we speak with this client, and whether it has to be told (NegotiateProtocolVersion). */
+/* The minor version that we speak with this client, and whether it has to be told
+ * (NegotiateProtocolVersion). */
 uint16_t pgstartup_negotiate(const struct pgstartup *s, bool *ret_tell);
 void pgstartup_add_negotiate(const struct pgstartup *s, uint16_t minor, struct buffer *out);

@@ -12,15 +12,15 @@
 
 #define SETS      1024
 #define WAYS      4
-#define MAX_KEY   (64 * 1024)  /* longer texts are judged every time */
-#define KEEP_KEY  1024         /* memory that an idle scratch buffer keeps */
-#define MAX_BYTES (8u << 20)   /* of keys */
+#define MAX_KEY   (64 * 1024) /* longer texts are judged every time */
+#define KEEP_KEY  1024        /* memory that an idle scratch buffer keeps */
+#define MAX_BYTES (8u << 20)  /* of keys */
 
 struct entry {
     uint64_t hash;
     uint8_t *key;
     size_t len;
-    bool exact_only; /* a shape that stands for "look for the exact text" */
+    bool exact_only;           /* a shape that stands for "look for the exact text" */
     struct pgverdict *verdict; /* NULL with exact_only */
 };
 
@@ -75,8 +75,7 @@ static struct entry *find(struct verdict_cache *c, struct bytes key, uint64_t ha
     struct entry *set = c->sets[hash % SETS];
 
     for (size_t w = 0; w < WAYS; w++)
-        if (set[w].key && set[w].hash == hash &&
-            bytes_eq(bytes_of(set[w].key, set[w].len), key))
+        if (set[w].key && set[w].hash == hash && bytes_eq(bytes_of(set[w].key, set[w].len), key))
             return &set[w];
     return NULL;
 }
@@ -91,8 +90,7 @@ static bool shape_key(struct buffer *key, struct bytes sql)
            !key->failed;
 }
 
-struct pgverdict *verdict_cache_find(struct verdict_cache *c, struct bytes sql,
-                                     struct buffer *key)
+struct pgverdict *verdict_cache_find(struct verdict_cache *c, struct bytes sql, struct buffer *key)
 {
     struct pgverdict *v = NULL;
     struct entry *e;

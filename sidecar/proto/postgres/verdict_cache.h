@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Statement text to verdict, in two steps: the text's shape (sql/lexer.h), which statements that
  * differ in constants share; or the exact text, for statements whose verdict depends on a
- * constant. Keyed hashes, and the bytes are compared: the agent chooses the keys. Bounded; any thread.
+ * constant. Keyed hashes, and the bytes are compared: the agent chooses the keys. Bounded; any
+ * thread.
  */
 #pragma once
 

@@ -30,16 +30,16 @@ enum pgwire_type {
 
 struct pgwire_msg {
     uint8_t type;
-    struct bytes raw;   /* header and body, as far as they are there */
-    struct bytes body;  /* the same without the header */
-    size_t full_len;    /* of the whole message, header included */
+    struct bytes raw;  /* header and body, as far as they are there */
+    struct bytes body; /* the same without the header */
+    size_t full_len;   /* of the whole message, header included */
 };
 
 enum frame {
-    FRAME_BAD = 0,  /* unknown type, or a length that its type does not permit */
-    FRAME_MORE,     /* the header is not complete, or the body of a WHOLE message */
-    FRAME_OK,       /* the whole message */
-    FRAME_PART,     /* a STREAM message whose body is not complete */
+    FRAME_BAD = 0, /* unknown type, or a length that its type does not permit */
+    FRAME_MORE,    /* the header is not complete, or the body of a WHOLE message */
+    FRAME_OK,      /* the whole message */
+    FRAME_PART,    /* a STREAM message whose body is not complete */
 };
 
 /* Looks at the front of `in`. On FRAME_MORE ret->full_len is the message's length, or 0 while

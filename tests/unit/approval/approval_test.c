@@ -17,9 +17,9 @@
 
 #include <cmocka.h>
 
-#define ROOT    "uid:0(root)"
-#define NOBODY  "uid:65534(nobody)"
-#define DAEMON  "uid:1(daemon)"
+#define ROOT       "uid:0(root)"
+#define NOBODY     "uid:65534(nobody)"
+#define DAEMON     "uid:1(daemon)"
 #define UID_ROOT   0
 #define UID_DAEMON 1
 #define UID_NOBODY 65534
@@ -52,13 +52,26 @@ static int setup(void **state)
 
     if (!f || approvals_new(10, &f->a) != 0)
         return -1;
-    f->settings = (struct approval_settings){
-        .groups = no_names, .users = no_names, .count = 1, .timeout_s = 60, .valid_for_s = 600, .uses = 1};
-    f->ask = (struct approval_ask){
-        .session = "01J", .pod = "coder-1", .service_account = "coder", .identity = "coder@agents",
-        .target = "orders-db", .database = "orders", .user = "app", .policy = "p", .rule = "writes",
-        .effect = "Update public.orders (where)", .statement = BYTES("UPDATE orders SET a = 1"),
-        .parameters = BYTES("[]"), .settings = &f->settings, .policy_generation = 7};
+    f->settings = (struct approval_settings){.groups = no_names,
+                                             .users = no_names,
+                                             .count = 1,
+                                             .timeout_s = 60,
+                                             .valid_for_s = 600,
+                                             .uses = 1};
+    f->ask = (struct approval_ask){.session = "01J",
+                                   .pod = "coder-1",
+                                   .service_account = "coder",
+                                   .identity = "coder@agents",
+                                   .target = "orders-db",
+                                   .database = "orders",
+                                   .user = "app",
+                                   .policy = "p",
+                                   .rule = "writes",
+                                   .effect = "Update public.orders (where)",
+                                   .statement = BYTES("UPDATE orders SET a = 1"),
+                                   .parameters = BYTES("[]"),
+                                   .settings = &f->settings,
+                                   .policy_generation = 7};
     f->ask.digest[0] = 1;
     *state = f;
     return 0;
@@ -265,7 +278,8 @@ static void two_people_are_two_people(void **state)
     assert_int_equal(approve(f, ROOT, UID_ROOT, 0, 0), 0);
     assert_int_equal(phase_of(f), APPROVAL_PENDING);
     assert_int_equal(approve(f, ROOT, UID_ROOT, 0, 0), -EPERM);
-    assert_int_equal(approve(f, "uid:0(toor)", UID_ROOT, 0, 0), -EPERM); /* another name, same uid */
+    assert_int_equal(approve(f, "uid:0(toor)", UID_ROOT, 0, 0),
+                     -EPERM);                                    /* another name, same uid */
     assert_int_equal(approve(f, ROOT, (uid_t)-1, 0, 0), -EPERM); /* same name */
     assert_int_equal(f->told, 0);
     assert_int_equal(approve(f, NOBODY, UID_NOBODY, 0, 0), 0);
@@ -533,8 +547,11 @@ static void *sessions(void *arg)
 
     for (int i = 0; i < 500; i++) {
         struct fixture *mine = calloc(1, sizeof *mine);
-        struct approval_ask q = {.session = "s", .rule = "r", .identity = "agent",
-                                 .statement = BYTES("SELECT 1"), .settings = &race->settings};
+        struct approval_ask q = {.session = "s",
+                                 .rule = "r",
+                                 .identity = "agent",
+                                 .statement = BYTES("SELECT 1"),
+                                 .settings = &race->settings};
 
         if (approvals_ask(race->a, &q, on_decided, mine, mine->id) == APPROVAL_ANSWER_WAIT)
             approvals_withdraw(race->a, mine->id);

@@ -91,7 +91,8 @@ static int setup(void **state)
         record_spool_open(f->dir, &f->spool, &err) != 0)
         return -1;
     snprintf(f->path, sizeof f->path, "%s/sock", f->dir);
-    f->settings = (struct approval_settings){.groups = no_names, .users = no_names, .timeout_s = 60};
+    f->settings =
+        (struct approval_settings){.groups = no_names, .users = no_names, .timeout_s = 60};
     atomic_store(&killed, false);
     *state = f;
     return start(f, &f->control, &err);
@@ -116,8 +117,11 @@ static int teardown(void **state)
 static void ask_text(struct fixture *f, struct bytes text, bool ticket)
 {
     static uint8_t n;
-    struct approval_ask q = {.session = SESSION, .rule = "writes", .identity = "agent",
-                             .statement = text, .parameters = BYTES("[\"1\",\n null]"),
+    struct approval_ask q = {.session = SESSION,
+                             .rule = "writes",
+                             .identity = "agent",
+                             .statement = text,
+                             .parameters = BYTES("[\"1\",\n null]"),
                              .settings = &f->settings};
 
     f->settings.ticket = ticket;
@@ -229,7 +233,8 @@ static void expect(struct peer *p, const char *request, const char *path, const 
     say(p, request);
     o = hear(p);
     if (strcmp(at(o, path), value) != 0)
-        fail_msg("%s\nanswer: %s\n%s is not %s", request, json_object_to_json_string(o), path, value);
+        fail_msg("%s\nanswer: %s\n%s is not %s", request, json_object_to_json_string(o), path,
+                 value);
     json_object_put(o);
 }
 
@@ -334,8 +339,8 @@ static void the_kernel_says_who(void **state)
     char request[256], by[32];
 
     ask(f);
-    snprintf(request, sizeof request,
-             "{\"cmd\":\"deny\",\"id\":\"%s\",\"by\":\"uid:12(alice)\"}\n", f->id);
+    snprintf(request, sizeof request, "{\"cmd\":\"deny\",\"id\":\"%s\",\"by\":\"uid:12(alice)\"}\n",
+             f->id);
     snprintf(by, sizeof by, "uid:%u", (unsigned)geteuid());
     say(p, request);
     o = hear(p);

@@ -58,8 +58,12 @@ static void terminal_escapes_are_shown(void **state)
     SHOWN("\x1bP+q\x1b\\", "\\x1bP+q\\x1b\\");
     SHOWN("a\x08\x7f", "a\\x08\\x7f");
     SHOWN("a\0b", "a\\x00b");
-    SHOWN("\xc2\x9b" "31m", "<U+009B>31m"); /* CSI as one character */
-    SHOWN("\x9b" "31m", "\\x9b31m");        /* and as one byte */
+    SHOWN("\xc2\x9b"
+          "31m",
+          "<U+009B>31m"); /* CSI as one character */
+    SHOWN("\x9b"
+          "31m",
+          "\\x9b31m"); /* and as one byte */
     SHOWN("a\rb\nc\td", "a\\rb\\nc\\td");
     assert_string_equal(clean(BYTES("a\rb\nc\td"), TEXT_BLOCK), "a\\x0db\nc    d");
 }
@@ -67,7 +71,9 @@ static void terminal_escapes_are_shown(void **state)
 static void bidi_controls_are_shown(void **state)
 {
     (void)state;
-    SHOWN("a\xe2\x80\xaeb", "a<U+202E>b");
+    SHOWN("a\xe2\x80\xae"
+          "b",
+          "a<U+202E>b");
     SHOWN("\xe2\x80\xaa\xe2\x80\xab\xe2\x80\xac\xe2\x80\xad", "<U+202A><U+202B><U+202C><U+202D>");
     SHOWN("\xe2\x81\xa6\xe2\x81\xa7\xe2\x81\xa8\xe2\x81\xa9", "<U+2066><U+2067><U+2068><U+2069>");
     SHOWN("\xd8\x9c\xe2\x80\x8e\xe2\x80\x8f", "<U+061C><U+200E><U+200F>");
@@ -89,12 +95,15 @@ static void bad_utf8_is_shown_byte_by_byte(void **state)
 {
     (void)state;
     SHOWN("\xff\xfe", "\\xff\\xfe");
-    SHOWN("\xc0\x80", "\\xc0\\x80");         /* overlong NUL */
+    SHOWN("\xc0\x80", "\\xc0\\x80");          /* overlong NUL */
     SHOWN("\xe0\x80\x9b", "\\xe0\\x80\\x9b"); /* overlong */
     SHOWN("\xed\xa0\x80", "\\xed\\xa0\\x80"); /* surrogate */
     SHOWN("\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80");
     SHOWN("a\xe2\x80", "a\\xe2\\x80");
-    SHOWN("\xe2\x80" "a", "\\xe2\\x80" "a");
+    SHOWN("\xe2\x80"
+          "a",
+          "\\xe2\\x80"
+          "a");
 }
 
 /* Whatever goes in: no control byte and no invalid UTF-8 comes out. */

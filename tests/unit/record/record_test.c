@@ -433,8 +433,8 @@ static void lines_after_the_end_show(void **state)
 
 static void not_a_record(void **state)
 {
-    static const char *const texts[] = {"\n", "hello\n", "{}\n", "{\"seq\":0}\n", "\0\0\0\n",
-                                        "{\"seq\":00,\"time\":\"", "[]\n"};
+    static const char *const texts[] = {
+        "\n", "hello\n", "{}\n", "{\"seq\":0}\n", "\0\0\0\n", "{\"seq\":00,\"time\":\"", "[]\n"};
     struct record_check c;
     struct error err = {0};
 
@@ -449,8 +449,11 @@ static void not_a_record(void **state)
 
 static void refuses_bad_session_names(void **state)
 {
-    static const char *const names[] = {"", "..", "../x", "a/b", ".hidden", "a\nb", "a b",
-        "0123456789012345678901234567890123456789012345678901234567890123"};
+    static const char *const names[] = {
+        "",        "..",
+        "../x",    "a/b",
+        ".hidden", "a\nb",
+        "a b",     "0123456789012345678901234567890123456789012345678901234567890123"};
     struct record_spool *s = spool_at(dir);
     struct record *r = NULL;
 
@@ -573,8 +576,8 @@ static void statements(struct record *r, int n)
         line(r, "statement", "text", "SELECT * FROM a_table_with_a_name WHERE id = 4711");
 }
 
-/* Writes past the place's end, makes room, and goes on. 0, or the number of the step that went wrong:
- * the caller is a child process. */
+/* Writes past the place's end, makes room, and goes on. 0, or the number of the step that went
+ * wrong: the caller is a child process. */
 static int fill_then_free(struct record_spool *s, int expect, void (*make_room)(void))
 {
     struct record *r = NULL;
@@ -658,8 +661,8 @@ static int child_full_disk(void)
     step = fill_then_free(s, ENOSPC, remove_filler);
     record_spool_close(s);
     snprintf(mnt, sizeof mnt, "%s/mnt/%s.jsonl", dir, SESSION);
-    if (step == 0 && (record_verify_file(mnt, &c, NULL) != 0 || !c.ok || !c.sealed ||
-                      c.lines != 1017))
+    if (step == 0 &&
+        (record_verify_file(mnt, &c, NULL) != 0 || !c.ok || !c.sealed || c.lines != 1017))
         return 91;
     return step;
 }
