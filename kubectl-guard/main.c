@@ -138,6 +138,8 @@ int main(int argc, char **argv)
     if (!setlocale(LC_CTYPE, "C.UTF-8"))
         setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_DFL);
+    if (argc > 1 && strcmp(argv[1], "help") == 0)
+        argv[1] = (char[]){"--help"};
     code = cli_parse(argc, argv, &cli, &err);
     code = code == EXIT_DONE ? run(&cli) : cli_usage(&cli, "%s", err.text);
     cli_done(&cli);

@@ -8,6 +8,8 @@
 
 #include <errno.h>
 
+#define SWEEP_MS 1000 /* statements that use a grant up come here often */
+
 int approvals_new(size_t max_pending, struct approvals **ret)
 {
     struct approvals *a = calloc(1, sizeof *a);
@@ -126,7 +128,10 @@ void approvals_expire(struct approvals *a)
         }
         r = r->next;
     }
-    sweep(a, false);
+    if (a->n_kept > APPROVAL_KEPT_MAX || now >= a->next_sweep_ms) {
+        sweep(a, false);
+        a->next_sweep_ms = now + SWEEP_MS;
+    }
 }
 
 /* A live grant for exactly this, under exactly this policy. */

@@ -40,7 +40,7 @@ struct approvals {
     pthread_cond_t notified; /* some request's callback has returned */
     struct request *first, *last;
     size_t n_pending, n_kept, max_pending, bytes;
-    uint64_t version;
+    uint64_t version, next_sweep_ms;
 };
 
 /* A new pending request made from an ask, not yet in the registry. NULL when out of memory. */

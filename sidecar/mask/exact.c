@@ -23,14 +23,13 @@ static void settle_oldest(struct matches *m, size_t n)
     m->n -= n;
 }
 
-static void settle_before(struct matches *m, size_t at)
+/* Settles what no match that starts at `start` or is found later can overlap. */
+static void settle_before(struct matches *m, size_t start)
 {
-    size_t n = 0;
+    size_t limit = min_size(m->scan.at - min_size(m->scan.at, SCAN_BEHIND), start), n = 0;
 
-    while (n < m->n && m->pending[n].end + SCAN_BEHIND <= at)
+    while (n < m->n && m->pending[n].end <= limit)
         n++;
-    if (m->n - n == PENDING_MAX)
-        n = PENDING_MAX / 2;
     if (n)
         settle_oldest(m, n);
 }
@@ -42,8 +41,12 @@ static void add_match(struct scan *s, size_t start, size_t end, enum detector d)
     struct span one = {start, end, d};
     size_t longest = end - start, first, last;
 
-    if (m->n == PENDING_MAX || (m->n && m->pending[0].end + SCAN_BEHIND <= s->at))
-        settle_before(m, s->at);
+    if (m->n >= PENDING_MAX / 2)
+        settle_before(m, start);
+    if (m->n == PENDING_MAX) { /* cannot be: see PENDING_MAX. Then rather all as one */
+        m->pending[0].end = m->pending[m->n - 1].end;
+        m->n = 1;
+    }
     for (last = m->n; last > 0 && m->pending[last - 1].start >= one.end; last--)
         ;
     for (first = last; first > 0 && m->pending[first - 1].end > one.start; first--) {

@@ -16,9 +16,9 @@
 #define REPLACEMENT "\xef\xbf\xbd"
 #define HASH_BLOCK  64
 
-/* HMAC-SHA-256 (RFC 2104) with the key already taken in. */
 struct masker {
-    SHA256_CTX inner, outer;
+    SHA256_CTX inner, outer; /* HMAC-SHA-256 (RFC 2104) with the key already taken in */
+    uint16_t triggers[256];  /* of all detectors; see struct scan */
 };
 
 int masker_new(const uint8_t key[static 32], struct masker **ret)
@@ -39,6 +39,7 @@ int masker_new(const uint8_t key[static 32], struct masker **ret)
         masker_free(m);
         return -ENOMEM;
     }
+    scan_triggers((1u << DETECTOR_COUNT) - 1, m->triggers);
     *ret = m;
     return 0;
 }
@@ -127,9 +128,25 @@ static bool has_word(struct bytes t)
     return false;
 }
 
+static void stop_at_match(struct scan *s, size_t start, size_t end, enum detector d)
+{
+    (void)start, (void)end, (void)d;
+    s->stop = true;
+}
+
+/* What is shown must not be a secret by itself: a key that passes for the domain of the address in front of
+ * it, "::1" at the end of something longer. */
+static bool has_match(const struct masker *m, struct bytes t)
+{
+    struct scan s = {.text = t, .triggers = m->triggers, .report = stop_at_match};
+
+    scan_run(&s, t.len);
+    return s.stop;
+}
+
 /* The domain with its '@' when the value is one mail address; else the last characters, unless they
  * are punctuation (of a PEM block), which would say nothing. */
-static struct bytes shown_of(struct bytes value, bool is_email)
+static struct bytes shown_of(const struct masker *m, struct bytes value, bool is_email)
 {
     const uint8_t *at = value.len ? memchr(value.p, '@', value.len) : NULL;
     size_t start, end;
@@ -139,15 +156,17 @@ static struct bytes shown_of(struct bytes value, bool is_email)
         is_email = email_bounds(value, (size_t)(at - value.p), &start, &end) && start == 0 &&
                    end == value.len;
     if (at && is_email)
-        return bytes_of(at, (size_t)(value.p + value.len - at));
-    last = last_characters(value);
-    return has_word(last) ? last : (struct bytes){0};
+        last = bytes_of(at, (size_t)(value.p + value.len - at));
+    else
+        last = last_characters(value);
+    return m && has_word(last) && !has_match(m, last) ? last : (struct bytes){0};
 }
 
 /* "****1234", "****@example.com" */
-static int append_partial(struct bytes value, bool is_email, struct buffer *out)
+static int append_partial(const struct masker *m, struct bytes value, bool is_email,
+                          struct buffer *out)
 {
-    struct bytes shown = shown_of(value, is_email);
+    struct bytes shown = shown_of(m, value, is_email);
     uint8_t *to = buffer_reserve(out, STARS + 3 * shown.len);
 
     if (!to)
@@ -167,7 +186,7 @@ static int append_masked(const struct masker *m, enum mask_method method, struct
     case MASK_NULL:
         return 0;
     case MASK_PARTIAL:
-        return append_partial(value, is_email, out);
+        return append_partial(m, value, is_email, out);
     case MASK_TOKEN:
         rc = write_token(m, value, token);
         return rc == 0 ? buffer_append(out, token, sizeof token) : rc;
@@ -193,6 +212,8 @@ int mask_match(const struct masker *m, enum mask_method method, const char *dete
 
     if (!to)
         return -ENOMEM;
+    if (method == MASK_PARTIAL && bytes_eq_str(name, "privateKey"))
+        value.len = 0; /* its end is a line of dashes, or when that is missing, the key */
     to[0] = '[';
     memcpy(to + 1, name.p, name.len);
     to[1 + name.len] = method == MASK_PARTIAL ? ' ' : method == MASK_TOKEN ? ':' : ']';

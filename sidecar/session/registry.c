@@ -56,7 +56,9 @@ unsigned registry_count(void)
 static void describe(struct session *s, struct session_info *i)
 {
     memcpy(i->id, s->id, sizeof i->id);
-    snprintf(i->target, sizeof i->target, "%s", s->target ? s->target->name : s->target_address);
+    pthread_mutex_lock(&s->lock);
+    snprintf(i->target, sizeof i->target, "%s", s->target_name);
+    pthread_mutex_unlock(&s->lock);
     snprintf(i->client, sizeof i->client, "%s", s->peer);
     i->started_us = s->started_us;
     i->statements = atomic_load(&s->statements);

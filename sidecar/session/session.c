@@ -302,6 +302,10 @@ static void *session_main(void *arg)
         session_end(s, "refused");
         return NULL;
     }
+    pthread_mutex_lock(&s->lock);
+    snprintf(s->target_name, sizeof s->target_name, "%s",
+             s->target ? s->target->name : s->target_address);
+    pthread_mutex_unlock(&s->lock);
     log_info("session.open", F_STR("session", s->id), F_STR("address", s->target_address),
              F_STR("target", s->target ? s->target->name : ""), F_STR("client", s->peer));
     s->ops->run(s);

@@ -31,6 +31,7 @@ struct session {
     struct listener_origin origin;
     struct policy_snapshot *snapshot;
     const struct target *target; /* NULL: egress */
+    char target_name[128];       /* for showing: target itself is swapped with the snapshot */
     char target_address[ADDRESS_TEXT_LEN];
     char peer[ADDRESS_TEXT_LEN];
     struct conn client, upstream;

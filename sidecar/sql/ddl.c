@@ -316,6 +316,7 @@ static void drop(struct analysis *a, struct json_object *body)
     struct json_object *list = tree_list(body, "objects");
     size_t i;
 
+    expr_check_fields(a, body, "objects removeType behavior missing_ok concurrent");
     for (i = 0; i < tree_len(list); i++) {
         struct json_object *names = tree_list(tree_body(tree_at(list, i), "List"), "items");
 
@@ -337,6 +338,9 @@ static void grant(struct analysis *a, struct json_object *body)
     struct json_object *list = tree_list(body, "objects");
     size_t i;
 
+    expr_check_fields(a, body,
+                      "is_grant targtype objtype objects privileges grantees grant_option grantor "
+                      "behavior");
     if (tree_len(list) == 0)
         facts_operation(a, op, false);
     for (i = 0; i < tree_len(list); i++) {

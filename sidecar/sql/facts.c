@@ -279,6 +279,8 @@ int analysis_end(struct analysis *a)
 {
     struct sql_statement *st = a->st;
 
+    if (a->n_objects == 0) /* nothing to judge is nothing to allow */
+        facts_unknown(a);
     if (a->unknown && st->touches_masked)
         facts_deny(a, NULL,
                    "the statement uses SQL that the guard does not know together with masked "

@@ -20,6 +20,7 @@ SETUP = [
     "CREATE TABLE bystander (id int)",
     """CREATE FUNCTION wipe() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'TRUN' || 'CATE items'; END $$""",
     "CREATE PROCEDURE wipe_it() LANGUAGE sql AS 'DELETE FROM items'",
+    "CREATE SCHEMA hidden", "CREATE TABLE hidden.t AS SELECT 'HIDDEN-ROW' AS v", "CREATE TABLE t AS SELECT 'open' AS v",
     "CREATE TABLE viewed AS SELECT * FROM items",
     "CREATE VIEW all_items AS SELECT * FROM viewed",
 ]
@@ -303,6 +304,42 @@ def test_p6_replication_startup(untouched, value):
         assert reply.errors and reply.status == "", "no session with replication"
         assert reply.errors[0]["S"] == "FATAL" and reply.sqlstate in ("0A000", "42501", "08P01")
         assert c.closed_by_peer()
+
+
+# ---- a name means what the server takes it for ----
+
+NAMES = [
+    ["SET search_path = hidden", "SELECT v FROM t"], ["SET search_path = hidden; SELECT v FROM t"], ["SET search_path = hidden; SELECT 1", "SELECT v FROM t"],
+    ["BEGIN", "SET LOCAL search_path = hidden", "SELECT v FROM t"], ["SELECT set_config('search_path', 'hidden', false)", "SELECT v FROM t"],
+    ["PREPARE p AS SELECT v FROM t", "SET search_path = hidden", "EXECUTE p"], ["BEGIN", "SAVEPOINT a", "SET search_path = hidden", "RELEASE a", "SELECT v FROM t"],
+    ["ALTER ROLE agent SET search_path = hidden", "RESET ALL", "SELECT v FROM t"], ["UPDATE pg_settings SET setting = 'hidden' WHERE name = 'search_path'", "SELECT v FROM t"],
+    ["ALTER SCHEMA hidden RENAME TO public2", "SELECT v FROM t"], ["SELECT v FROM hidden.t"], ["SELECT v FROM \"hidden\".\"t\""], ["SELECT v FROM U&\"hid\\0064en\".t"],
+    ["WITH t AS (SELECT * FROM hidden.t) SELECT v FROM t"], ["SELECT x.v FROM t, hidden.t x"], ["SELECT (SELECT v FROM hidden.t)"], ["TABLE hidden.t"],
+    ["DECLARE c CURSOR WITH HOLD FOR SELECT v FROM hidden.t", "FETCH c"], ["COPY hidden.t TO STDOUT"], ["SELECT hidden.t.v FROM hidden.t"],
+    ["SELECT v FROM ONLY hidden.t"], ["SELECT v FROM (t CROSS JOIN hidden.t h (x))"], ["SELECT * FROM t NATURAL JOIN hidden.t h"], ["EXPLAIN ANALYZE SELECT v FROM hidden.t"],
+    ["INSERT INTO bystander SELECT length(v) FROM hidden.t"], ["UPDATE items SET name = (SELECT v FROM hidden.t) WHERE id = -1"],
+    ["SELECT 1 FROM t WHERE EXISTS (SELECT 1 FROM hidden.t WHERE v LIKE 'H%')"], ["LOCK TABLE hidden.t"], ["SELECT 'hidden.t'::regclass::text, query_to_xml('table hidden.t', true, true, '')"],
+]
+
+
+@pytest.mark.parametrize("how", ["simple", "extended"])
+@pytest.mark.parametrize("statements", NAMES, ids=lambda s: s[0][:40])
+def test_other_schemas_stay_closed(untouched, statements, how):
+    with untouched.connect() as c:
+        replies = [c.query(s) if how == "simple" or "; " in s else c.extended(s) for s in statements]
+        assert b"HIDDEN-ROW" not in c.received
+        assert any(r.sqlstate == "42501" for r in replies), [r.errors for r in replies]
+
+
+def test_search_path_from_the_startup_packet(stack):
+    with stack.bare() as c:
+        if stack.client_tls:
+            c.ssl_request()
+            c.start_tls()
+        reply = c.startup("agent", stack.database, "agent-pass word", {"search_path": "hidden"})
+        if reply.status:
+            assert c.query("SELECT v FROM t").sqlstate == "42501"
+        assert b"HIDDEN-ROW" not in c.received
 
 
 # ---- size and depth ----

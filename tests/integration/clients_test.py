@@ -20,10 +20,11 @@ pytestmark = pytest.mark.netns
 
 CAPTURE = 15001
 FUNCTIONS = ("pg_sleep, nextval, currval, lastval, setval, pg_notify, set_config, pg_advisory_unlock_all, "
-             "psql_double, public.psql_double, pg_backend_pid, txid_current")
+             "psql_double, public.psql_double, pg_backend_pid, txid_current, current_setting")
 RULES = [
     '{name: all, action: Allow, sql: {operations: ["*"], relations: ["public.*", "pg_temp.*"], '
     f'functions: [{FUNCTIONS}]}}}}',
+    '{name: no-relation, action: Allow, sql: {operations: [Do, Create, Drop]}}',
 ]
 
 

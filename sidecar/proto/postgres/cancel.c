@@ -38,6 +38,8 @@ int pgcancel_register(struct session *s, const struct pgcancel_upstream *up, siz
     e->session = session_ref(s);
     e->key_len = key_len;
     e->up = *up;
+    e->up.snapshot = policy_snapshot_ref(s->snapshot);
+    e->up.target = s->target;
     pthread_mutex_lock(&lock);
     do {
         if (getrandom(&e->pid, sizeof e->pid, 0) != (ssize_t)sizeof e->pid ||
@@ -70,6 +72,7 @@ void pgcancel_forget(struct session *s)
     pthread_mutex_unlock(&lock);
     if (!found)
         return;
+    policy_snapshot_unref(found->up.snapshot);
     OPENSSL_cleanse(&found->up, sizeof found->up);
     free(found);
     session_unref(s);
@@ -84,6 +87,7 @@ struct session *pgcancel_find(uint32_t pid, struct bytes key, struct pgcancel_up
         if (e->pid == pid && e->key_len == key.len && CRYPTO_memcmp(e->key, key.p, key.len) == 0) {
             s = session_ref(e->session);
             *ret = e->up;
+            policy_snapshot_ref(ret->snapshot);
             break;
         }
     }

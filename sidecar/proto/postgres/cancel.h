@@ -10,7 +10,10 @@
 struct pgcancel_upstream { /* BackendKeyData of the upstream */
     uint32_t pid;
     uint8_t key[PGCANCEL_MAX_KEY];
-    size_t key_len; /* 0: it gave none */
+    size_t key_len;                   /* 0: it gave none */
+    struct policy_snapshot *snapshot; /* where the session went when it began: pgcancel_find gives a
+                                         counted reference */
+    const struct target *target;
 };
 
 /* Registers the session and makes its key of key_len (4 or 32) bytes. Keeps a reference to the

@@ -35,6 +35,7 @@ int pgcollector_new(bool in_transaction, struct buffer *out, struct pgcollector 
         return -ENOMEM;
     }
     buffer_init(&c->search_path, 64 * 1024);
+    c->schema_seen = pgcatalog_changes();
     add(c, out, in_transaction ? "SAVEPOINT chaperone_catalog" : "BEGIN TRANSACTION READ ONLY",
         STEP_PLAIN);
     add(c, out, search_path_query, STEP_SEARCH_PATH);

@@ -15,6 +15,7 @@ struct pgcontext;
 struct pgcollector {
     struct catalog_builder *builder;
     struct buffer search_path; /* schema names, newline-separated */
+    uint64_t schema_seen;      /* pgcatalog_changes() when it began */
     unsigned step, n_steps;    /* Query whose answer is coming; how many there are */
     unsigned first_query;      /* step of catalog_queries[0] */
     unsigned query_of_step[CATALOG_N_QUERIES + 8];

@@ -32,6 +32,18 @@ static void catalog_key(char key[static 320], const char *target, const char *da
     snprintf(key, 320, "%.127s\n%.63s\n%.63s", target, database, user);
 }
 
+static _Atomic uint64_t schema_changes;
+
+uint64_t pgcatalog_changes(void)
+{
+    return atomic_load_explicit(&schema_changes, memory_order_relaxed);
+}
+
+void pgcatalog_changed(void)
+{
+    atomic_fetch_add_explicit(&schema_changes, 1, memory_order_relaxed);
+}
+
 static struct cached_catalog *catalog_slot(const char *key)
 {
     for (unsigned i = 0; i < MAX_CATALOGS; i++)

@@ -63,6 +63,10 @@ int pgcontext_judge(struct pgcontext *c, struct bytes sql, struct pgverdict **re
  * known by the digest of the rows it was read from. A counted reference, or NULL. */
 struct catalog *pgcatalog_find(const char *target, const char *database, const char *user,
                                const uint8_t digest[static 32]);
+/* Counts the statements seen in this process that may have changed a schema. A session whose
+ * catalogue is older than the last of them reads it anew. */
+uint64_t pgcatalog_changes(void);
+void pgcatalog_changed(void);
 /* Keeps it (a reference of its own) in place of that user's older one. */
 void pgcatalog_remember(const char *target, const char *database, const char *user,
                         const uint8_t digest[static 32], struct catalog *c);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The flow's own bookkeeping: queue of outstanding answers, denials, end.
  */
-#include "flow.h"
+#include "flow_internal.h"
 
 #include "src-common/clock.h"
 
@@ -126,6 +126,13 @@ void pgflow_fatal(struct pgflow *f, const char *sqlstate, const char *message)
     if (record_end(f->record) != 0)
         atomic_fetch_add(&f->session->guard->counters.record_failures, 1);
     relay_end(f->relay);
+}
+
+void pgflow_schema_changed(struct pgflow *f)
+{
+    pgcatalog_changed();
+    if (f->tx_status != 'I')
+        f->schema_changed_in_tx = true;
 }
 
 /* ---- denial ---- */

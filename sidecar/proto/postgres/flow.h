@@ -71,8 +71,9 @@ struct pgresult {
     uint32_t n;
     uint64_t rows, bytes, started_us;
     bool truncated;
+    enum { PGCOPY_NONE = 0, PGCOPY_TO_CLIENT, PGCOPY_FROM_CLIENT } copy;
     struct rowplan *plan; /* of the rows now coming; NULL: none */
-    struct buffer json;   /* rows, as a JSON array without its end */
+    struct buffer json;   /* rows, as a JSON array without its end; COPY: the data */
 };
 
 /* A row that is masked while it passes (flow_stream.c). */
@@ -106,10 +107,11 @@ struct pgflow {
     uint32_t n;        /* statements so far */
 
     enum pgpark park;
-    struct bytes park_text;   /* PGPARK_JUDGE: into c_partial */
-    struct pgverdict *judged; /* what came of it: used once by the message that asked */
-    bool refreshed;           /* the catalogue has been read anew for the message at hand */
-    bool catalog_stale;       /* DDL has run since it was read */
+    struct bytes park_text;    /* PGPARK_JUDGE: into c_partial */
+    struct pgverdict *judged;  /* what came of it: used once by the message that asked */
+    bool refreshed;            /* the catalogue has been read anew for the message at hand */
+    uint64_t schema_seen;      /* pgcatalog_changes() when the catalogue was read */
+    bool schema_changed_in_tx; /* DDL has run in the transaction at hand */
     uint64_t catalog_at_ms, unknown_at_ms;
 
     /* PGPARK_APPROVAL */
@@ -125,8 +127,7 @@ struct pgflow {
     struct buffer c_partial, s_partial; /* a message that is not complete yet */
     bool borrowable;                    /* the message at hand lies in the relay's chunk */
     bool s_borrowable, run_clean;       /* the same for the upstream; no value in this burst */
-    uint64_t copy_in_bytes;
-    struct pgprepared *park_prepared; /* PGPARK_JUDGE is for this one; counted */
+    struct pgprepared *park_prepared;   /* PGPARK_JUDGE is for this one; counted */
     size_t c_pass, c_discard,
         s_pass; /* bytes of a message that are passed on, or dropped, unseen */
     struct row_scratch scratch;
@@ -165,6 +166,8 @@ void pgflow_record_approval(struct pgflow *f, const char *phase);
 void pgflow_record_error(struct pgflow *f, uint32_t n, struct bytes body, bool notice);
 void pgresult_row(struct pgflow *f, struct bytes body);
 void pgresult_open(struct pgflow *f, uint32_t n, struct rowplan *plan);
+/* COPY data, either way, as the agent saw or sent it. */
+void pgresult_copy(struct pgflow *f, struct bytes data);
 void pgresult_close(struct pgflow *f, struct bytes tag, bool suspended);
 
 void pgflow_describe_denial(const struct pgflow *f, const struct pgverdict *v, uint32_t n,

@@ -59,13 +59,20 @@ static enum handled on_terminate(struct pgflow *f, const struct pgwire_msg *m)
  * upstream would ignore it; it does not even see it. */
 static enum handled on_copy_data(struct pgflow *f, const struct pgwire_msg *m)
 {
-    if (f->copy_in || f->pending.n) {
-        pgflow_forward(f, m->raw);
-        f->c_pass = m->full_len - m->raw.len;
-    } else {
-        f->c_discard = m->full_len - m->raw.len;
+    struct pgpending *e = pgqueue_at(&f->pending, 0);
+    size_t rest = m->full_len - m->raw.len;
+
+    if (!e || (!f->copy_in && f->result.open)) {
+        f->c_discard = rest;
+        return HANDLED_OK;
     }
-    f->copy_in_bytes += m->full_len;
+    if (f->result.copy == PGCOPY_FROM_CLIENT) {
+        f->result.bytes += m->full_len;
+        f->result.truncated |= rest != 0;
+        pgresult_copy(f, m->body);
+    }
+    pgflow_forward(f, m->raw);
+    f->c_pass = rest;
     return HANDLED_OK;
 }
 

@@ -56,6 +56,9 @@ int pgstream_feed(struct pgflow *f, struct bytes in, size_t *ret_used) MUST_CHEC
 
 /* ---- the upstream's side ---- */
 
+/* DDL has run: every session's catalogue is out of date. */
+void pgflow_schema_changed(struct pgflow *f);
+
 /* Sends a backend message on as it is. */
 void pgflow_pass(struct pgflow *f, struct bytes raw);
 /* The upstream broke the protocol, or a row could not be made safe: FATAL. */

@@ -31,7 +31,8 @@ static bool context_ready(struct pgflow *f)
     if (f->refreshed || !pgflow_quiet(f) || f->tx_status == 'E')
         return true;
     age = clock_mono_ms() - f->catalog_at_ms;
-    if (f->catalog_stale || (f->context->column_masks && age > CATALOG_FRESH_MS))
+    if (f->schema_seen != pgcatalog_changes() ||
+        (f->context->column_masks && age > CATALOG_FRESH_MS))
         return park(f, PGPARK_CATALOG);
     return true;
 }

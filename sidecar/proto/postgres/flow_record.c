@@ -142,6 +142,7 @@ void pgresult_open(struct pgflow *f, uint32_t n, struct rowplan *plan)
     r->n = n;
     r->rows = r->bytes = 0;
     r->truncated = false;
+    r->copy = PGCOPY_NONE;
     r->open = true;
     buffer_reset(&r->json, 16 * 1024);
 }
@@ -163,17 +164,50 @@ void pgresult_row(struct pgflow *f, struct bytes body)
     row_to_record(r->plan, body, &r->json);
 }
 
+void pgresult_copy(struct pgflow *f, struct bytes data)
+{
+    struct pgresult *r = &f->result;
+    const struct recording_settings *s = f->context->recording;
+
+    if (s->statements_only)
+        return;
+    if (r->truncated || buffer_len(&r->json) + data.len > s->max_result_bytes)
+        r->truncated = true;
+    else
+        buffer_add(&r->json, data);
+}
+
+static void record_copy(struct pgflow *f)
+{
+    struct pgresult *r = &f->result;
+    struct buffer *b = record_begin(f->record, "data");
+
+    jsonw_ku64(b, "n", r->n);
+    jsonw_kstr(b, "direction",
+               r->copy == PGCOPY_TO_CLIENT ? BYTES("toClient") : BYTES("fromClient"));
+    jsonw_ku64(b, "bytes", r->bytes);
+    jsonw_kstr(b, "text", buffer_bytes(&r->json));
+    if (r->truncated) {
+        jsonw_key(b, "truncated");
+        buffer_append(b, "true", 4);
+    }
+    finish_line(f);
+}
+
 void pgresult_close(struct pgflow *f, struct bytes tag, bool suspended)
 {
     struct pgresult *r = &f->result;
-    struct buffer *b = record_begin(f->record, "result");
+    struct buffer *b;
 
+    if (r->copy)
+        record_copy(f);
+    b = record_begin(f->record, "result");
     jsonw_ku64(b, "n", r->n);
     if (r->plan) {
         jsonw_key(b, "columns");
         rowplan_to_record(r->plan, b);
     }
-    if (buffer_len(&r->json)) {
+    if (buffer_len(&r->json) && !r->copy) {
         jsonw_key(b, "rows");
         buffer_add(b, buffer_bytes(&r->json));
         buffer_add_u8(b, ']');

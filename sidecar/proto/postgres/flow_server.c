@@ -289,10 +289,10 @@ static enum handled on_copy_start(struct pgflow *f, const struct pgwire_msg *m)
     if (!kind_is(e, K(QUERY) | K(EXECUTE)))
         return pgflow_violation(f, "unexpected COPY");
     pgresult_open(f, e->n, NULL);
+    f->result.copy = m->type == PGWIRE_B_COPY_IN ? PGCOPY_FROM_CLIENT : PGCOPY_TO_CLIENT;
     if (m->type == PGWIRE_B_COPY_IN) {
         f->copy_in = true;
         e->copy_in = true;
-        f->copy_in_bytes = 0;
         /* The upstream ignores a Sync that came with the COPY (manual 55.2.6). */
         if (e->kind == PGPENDING_EXECUTE && f->pending.n == 2 &&
             pgqueue_at(&f->pending, 1)->kind == PGPENDING_SYNC) {
@@ -308,10 +308,13 @@ static enum handled mask_copy_row(struct pgflow *f, const struct pgwire_msg *m)
 {
     struct buffer *out = relay_out(f->relay, SIDE_CLIENT);
     size_t mark = pgwire_start(out, PGWIRE_B_COPY_DATA);
+    struct bytes all;
 
     if (row_mask_text(f->context, &f->scratch, m->body, out) != 0)
         return pgflow_violation(f, "a COPY row could not be searched");
     pgwire_finish(out, mark);
+    all = buffer_bytes(out);
+    pgresult_copy(f, (struct bytes){all.p + mark + PGWIRE_HEADER, all.len - mark - PGWIRE_HEADER});
     return HANDLED_OK;
 }
 
@@ -325,6 +328,9 @@ static enum handled on_copy_data(struct pgflow *f, const struct pgwire_msg *m)
     f->result.bytes += m->full_len;
     if (f->context->detectors && !f->run_clean && may_hold_values(f, m->body))
         return mask_copy_row(f, m);
+    if (m->raw.len < m->full_len)
+        f->result.truncated = true;
+    pgresult_copy(f, m->body);
     pgflow_pass(f, m->raw);
     f->s_pass = m->full_len - m->raw.len;
     return HANDLED_OK;
@@ -362,7 +368,7 @@ static enum handled on_statement_end(struct pgflow *f, const struct pgwire_msg *
         pgresult_open(f, e->n, NULL);
     pgresult_close(f, tag, m->type == PGWIRE_B_PORTAL_SUSPENDED);
     if (e->changes_catalog)
-        f->catalog_stale = true;
+        pgflow_schema_changed(f);
     e->completed++;
     if (e->kind == PGPENDING_EXECUTE)
         pgflow_drop_pending(f, false);
@@ -381,8 +387,13 @@ static enum handled on_ready(struct pgflow *f, const struct pgwire_msg *m)
         pgresult_close(f, (struct bytes){0}, false);
     pgflow_copy_in_ended(f, e);
     if (e->changes_catalog)
-        f->catalog_stale = true;
+        pgflow_schema_changed(f);
     pgflow_drop_pending(f, false);
+    if (status != f->tx_status && f->schema_changed_in_tx) {
+        /* What was seen inside the transaction may have been rolled back. */
+        pgflow_schema_changed(f);
+        f->schema_changed_in_tx = status != 'I';
+    }
     f->tx_status = status;
     if (status == 'I')
         pgnames_transaction_ended(&f->names);
@@ -418,7 +429,7 @@ static handler_fn *const handlers[128] = {
 
 static enum handled dispatch(struct pgflow *f, const struct pgwire_msg *m)
 {
-    if (f->collector && m->type != PGWIRE_B_NOTIFICATION && m->type != PGWIRE_B_PARAMETER_STATUS)
+    if (f->collector && m->type != PGWIRE_B_NOTIFICATION)
         return pgcollector_message(f->collector, m) == 0
                    ? HANDLED_OK
                    : pgflow_violation(f, "catalogue query failed");

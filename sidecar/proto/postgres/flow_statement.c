@@ -363,6 +363,10 @@ static enum handled forward_execute(struct pgflow *f, const struct pgwire_msg *m
         return HANDLED_FATAL;
     take_flags(e, effect);
     e->undo = undo;
+    if (portal->declared) /* DECLARE was recorded; that it is read from now is not yet */
+        pgflow_record_statement(f, portal->n = ++f->n, "execute",
+                                bytes_of(portal->prepared->text, portal->prepared->text_len),
+                                (struct bytes){0}, effect->blame, NULL);
     e->n = portal->n;
     e->portal = pgportal_ref(portal);
     pgflow_forward(f, m->raw);

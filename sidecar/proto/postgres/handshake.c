@@ -160,6 +160,7 @@ static int learn(struct pghandshake *h)
 
     if (rc == 0) {
         h->catalog_at_ms = clock_mono_ms();
+        h->schema_seen = c->schema_seen;
         rc = pgcollector_context(c, h->session, h->startup.database, h->startup.user, &h->context,
                                  &h->search_path, &err);
         if (rc)

@@ -92,8 +92,8 @@ static int handle_cancel(struct pghandshake *h, struct bytes body)
     session_post(other, INBOX_CANCEL);
     /* It goes where the session went, not where this connection was meant to go. */
     policy_snapshot_unref(mine->snapshot);
-    mine->snapshot = policy_snapshot_ref(other->snapshot);
-    mine->target = other->target;
+    mine->snapshot = up.snapshot; /* its reference is ours now */
+    mine->target = up.target;
     mine->origin.target = other->origin.target;
     mine->origin.original = other->origin.original;
     if (session_connect(mine, &err) == 0 && upstream_tls(h) == 0)

@@ -10,6 +10,7 @@
 struct pgname_slot {
     struct pgname_slot *next;
     void *value;
+    size_t weight; /* when it was put here: a verdict may be replaced later */
     size_t len;
     uint8_t name[];
 };
@@ -117,14 +118,26 @@ void *pgnames_get(const struct pgnames *t, enum pgname_kind kind, struct bytes n
     return s ? s->value : NULL;
 }
 
+/* What a name costs: portals' texts are their statements'. */
+static size_t weight(enum pgname_kind kind, const void *value)
+{
+    const struct pgprepared *p = value;
+
+    return kind == PGNAME_PREPARED && p ? p->text_len + p->verdict->arena.used : 0;
+}
+
 /* Takes over the reference to value. */
 static int put(struct pgnames *t, enum pgname_kind kind, struct bytes name, void *value)
 {
     struct pgname_slot **at = find(t, kind, name), *s = *at;
 
+    if (s)
+        t->bytes -= s->weight;
+    t->bytes += weight(kind, value);
     if (s && value) {
         value_unref(kind, s->value);
         s->value = value;
+        s->weight = weight(kind, value);
     } else if (s) {
         *at = s->next;
         value_unref(kind, s->value);
@@ -133,10 +146,11 @@ static int put(struct pgnames *t, enum pgname_kind kind, struct bytes name, void
     } else if (value) {
         s = malloc(sizeof *s + name.len);
         if (!s) {
+            t->bytes -= weight(kind, value);
             value_unref(kind, value);
             return -ENOMEM;
         }
-        *s = (struct pgname_slot){NULL, value, name.len};
+        *s = (struct pgname_slot){NULL, value, weight(kind, value), name.len};
         memcpy(s->name, name.p, name.len);
         *at = s;
         t->n[kind]++;
@@ -152,7 +166,8 @@ int pgnames_set(struct pgnames *t, enum pgname_kind kind, struct bytes name, voi
 
     if (!old && !value)
         return 0;
-    if (!old && t->n[kind] >= PGNAMES_MAX)
+    if ((!old && t->n[kind] >= PGNAMES_MAX) ||
+        weight(kind, value) > PGNAMES_MAX_BYTES - min_size(t->bytes, PGNAMES_MAX_BYTES))
         return -E2BIG;
     u = malloc(sizeof *u + name.len);
     if (!u)

@@ -45,16 +45,17 @@ struct pgname_slot;
 struct pgnames {
     struct pgname_slot *buckets[2][64];
     size_t n[2];
-    size_t text_bytes;
+    size_t bytes; /* of prepared statements: texts and verdicts */
 };
-#define PGNAMES_MAX 10000 /* of each kind */
+#define PGNAMES_MAX       10000       /* of each kind */
+#define PGNAMES_MAX_BYTES (32u << 20) /* of prepared statements, in all */
 
 struct pgname_undo; /* list of old states, newest first */
 
 void pgnames_done(struct pgnames *t);
 void *pgnames_get(const struct pgnames *t, enum pgname_kind kind, struct bytes name);
 /* Binds the name to value (a reference is taken; NULL removes the name) and puts the old state in
- * front of *undo. -ENOMEM, -E2BIG past PGNAMES_MAX. */
+ * front of *undo. -ENOMEM, -E2BIG past the limits. */
 int pgnames_set(struct pgnames *t, enum pgname_kind kind, struct bytes name, void *value,
                 struct pgname_undo **undo) MUST_CHECK;
 /* Removes all names of a kind, with undo. */

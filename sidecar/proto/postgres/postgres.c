@@ -224,7 +224,7 @@ static void adopt_context(struct pgsession *p, struct pgjob *j)
         free(f->search_path);
         f->search_path = take(&j->search_path);
         f->catalog_at_ms = clock_mono_ms();
-        f->catalog_stale = false;
+        f->schema_seen = j->collector->schema_seen;
         f->refreshed = true;
     } else {
         struct session *s = p->session;
@@ -384,6 +384,7 @@ static int hand_over(struct session *s, struct pghandshake *h)
     p->flush_timer.run = flush_later;
     p->flow.search_path = take(&h->search_path);
     p->flow.catalog_at_ms = h->catalog_at_ms;
+    p->flow.schema_seen = h->schema_seen;
     memcpy(p->flow.user, h->startup.user, sizeof p->flow.user);
     memcpy(p->flow.database, h->startup.database, sizeof p->flow.database);
     p->greeting = h->greeting;

@@ -14,7 +14,7 @@
 #define WAYS      4
 #define MAX_KEY   (64 * 1024) /* longer texts are judged every time */
 #define KEEP_KEY  1024        /* memory that an idle scratch buffer keeps */
-#define MAX_BYTES (8u << 20)  /* of keys */
+#define MAX_BYTES (16u << 20) /* of keys and verdicts */
 
 struct entry {
     uint64_t hash;
@@ -42,9 +42,15 @@ int verdict_cache_new(struct verdict_cache **ret)
     return 0;
 }
 
+/* An exact key and its shape may share a verdict; it is counted for both. */
+static size_t entry_bytes(size_t key_len, const struct pgverdict *v)
+{
+    return key_len + (v ? v->arena.used : 0);
+}
+
 static void entry_drop(struct verdict_cache *c, struct entry *e)
 {
-    c->bytes -= e->len;
+    c->bytes -= entry_bytes(e->len, e->verdict);
     free(e->key);
     pgverdict_unref(e->verdict);
     *e = (struct entry){0};
@@ -125,7 +131,7 @@ static void insert(struct verdict_cache *c, struct bytes key, struct pgverdict *
         slot = &set[c->clock++ % WAYS];
     if (slot->key)
         entry_drop(c, slot);
-    for (size_t i = 0; c->bytes + key.len > MAX_BYTES && i < SETS; i++) {
+    for (size_t i = 0; c->bytes + entry_bytes(key.len, v) > MAX_BYTES && i < SETS; i++) {
         struct entry *victim = &c->sets[(hash + 1 + i) % SETS][c->clock++ % WAYS];
 
         if (victim->key && victim != slot)
@@ -136,7 +142,7 @@ static void insert(struct verdict_cache *c, struct bytes key, struct pgverdict *
         return;
     memcpy(copy, key.p, key.len);
     *slot = (struct entry){hash, copy, key.len, !v, v ? pgverdict_ref(v) : NULL};
-    c->bytes += key.len;
+    c->bytes += entry_bytes(key.len, v);
 }
 
 void verdict_cache_add(struct verdict_cache *c, struct bytes sql, bool literal_dependent,

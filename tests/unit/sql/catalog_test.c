@@ -191,11 +191,16 @@ static void test_queries_are_qualified(void **state)
     (void)state;
     for (i = 0; i < CATALOG_N_QUERIES && catalog_queries[i]; i++) {
         const char *q = catalog_queries[i];
-        static const char *const loose[] = {" = ", " <> ", " > ", " IN ", " LIKE ", " ~ ",
-                                            " FROM pg_", " JOIN pg_", " pg_get_", "::regclass",
-                                            "::text", "::oid", "::name", ";"};
+        static const char *const loose[] = {" = ",  " <> ",    " > ",        " IN ",
+                                            " LIKE ", " ~ ",    " pg_get_",   "::regclass",
+                                            "::text", "::oid", "::name",     ";"};
+        const char *p;
         size_t k;
 
+        for (p = q; (p = strcasestr(p, " from ")); p += 6)
+            assert_memory_equal(p + 6, "pg_catalog.", 11);
+        for (p = q; (p = strcasestr(p, " join ")); p += 6)
+            assert_memory_equal(p + 6, "pg_catalog.", 11);
         for (k = 0; k < ARRAY_LEN(loose); k++)
             assert_null(strstr(q, loose[k]));
     }

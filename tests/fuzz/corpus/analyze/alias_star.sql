@@ -1,0 +1,1 @@
+sselect u.* from users u, orders o

@@ -1,0 +1,1 @@
+salter schema other owner to r

@@ -1,0 +1,1 @@
+scopy (delete from orders returning id) to stdout

@@ -1,0 +1,1 @@
+screate type t as (a int)

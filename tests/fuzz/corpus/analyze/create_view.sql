@@ -1,0 +1,1 @@
+screate view v as select id from customers

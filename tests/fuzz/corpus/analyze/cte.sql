@@ -1,0 +1,1 @@
+swith x as (select id from customers) select * from x

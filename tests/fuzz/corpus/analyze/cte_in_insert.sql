@@ -1,0 +1,1 @@
+swith x as (select id from customers) insert into orders (id) select id from x

@@ -1,0 +1,1 @@
+sdrop trigger t on log

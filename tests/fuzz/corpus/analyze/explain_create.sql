@@ -1,0 +1,1 @@
+sexplain analyze create table x as select id from customers

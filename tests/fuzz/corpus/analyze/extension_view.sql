@@ -1,0 +1,1 @@
+sselect query from pg_stat_statements

@@ -1,0 +1,1 @@
+sselect 1 from customers c, orders o for share of c

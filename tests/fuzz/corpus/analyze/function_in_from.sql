@@ -1,0 +1,1 @@
+sselect * from myfn('x')

@@ -1,0 +1,1 @@
+sselect myfn(name), email from users

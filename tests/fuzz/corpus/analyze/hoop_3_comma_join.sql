@@ -1,0 +1,1 @@
+sselect c.name from orders o, customers c

@@ -1,0 +1,1 @@
+sselect email || 'x' from other.users

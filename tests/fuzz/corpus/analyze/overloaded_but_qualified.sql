@@ -1,0 +1,1 @@
+sselect pg_catalog.split_part('a', 'b', 1)

@@ -1,0 +1,1 @@
+scopy users (phone) to stdout

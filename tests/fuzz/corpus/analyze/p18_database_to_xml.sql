@@ -1,0 +1,1 @@
+sselect database_to_xml(true, true, '')

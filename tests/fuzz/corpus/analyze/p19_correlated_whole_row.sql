@@ -1,0 +1,1 @@
+sselect (select row_to_json(u)) from users u

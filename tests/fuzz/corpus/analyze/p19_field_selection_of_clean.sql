@@ -1,0 +1,1 @@
+sselect (u).name from users u

@@ -1,0 +1,1 @@
+sselect row_to_json(s) from (select id, name from users) s

@@ -1,0 +1,1 @@
+screate table t () inherits (users)

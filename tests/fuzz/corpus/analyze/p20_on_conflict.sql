@@ -1,0 +1,1 @@
+sinsert into users (id, name) values (1, 'x') on conflict (id) do update set name = users.email

@@ -1,0 +1,1 @@
+salter table users rename column email to e2

@@ -1,0 +1,1 @@
+supdate users set name = email where id = 1

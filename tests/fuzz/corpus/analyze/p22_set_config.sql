@@ -1,0 +1,1 @@
+sselect set_config('search_path', 'x', false)

@@ -1,0 +1,1 @@
+sselect * from pg_catalog.pg_statistic

@@ -1,0 +1,1 @@
+sselect coalesce(email, '') from users

@@ -1,0 +1,1 @@
+sselect upper(email) from (select email from users union all select 'x') s

@@ -1,0 +1,1 @@
+sselect format('%s', email) from users

@@ -1,0 +1,1 @@
+sselect o.id from orders o join users u using (email)

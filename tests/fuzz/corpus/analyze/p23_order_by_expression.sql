@@ -1,0 +1,1 @@
+sselect id from users order by length(email)

@@ -1,0 +1,1 @@
+supdate users set name = 'x' where id = 1 returning upper(email)

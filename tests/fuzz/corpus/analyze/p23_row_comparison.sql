@@ -1,0 +1,1 @@
+sselect id from users where (id, email) = (1, 'x')

@@ -1,0 +1,1 @@
+sselect id from users where email in ('a', 'b')

@@ -1,0 +1,1 @@
+sselect rank() over (order by email) from users

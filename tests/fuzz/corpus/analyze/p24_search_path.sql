@@ -1,0 +1,1 @@
+sset search_path to other

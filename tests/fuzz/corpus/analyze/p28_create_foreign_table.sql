@@ -1,0 +1,1 @@
+screate foreign table f (a int) server s

@@ -1,0 +1,1 @@
+sselect /* /* */ drop table x; */ 1

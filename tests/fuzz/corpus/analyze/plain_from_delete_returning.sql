@@ -1,0 +1,1 @@
+sdelete from users where id = 1 returning *

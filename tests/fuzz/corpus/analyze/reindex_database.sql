@@ -1,0 +1,1 @@
+sreindex database d

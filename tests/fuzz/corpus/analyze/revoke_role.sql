@@ -1,0 +1,1 @@
+srevoke r from s

@@ -1,0 +1,1 @@
+sselect (select email from users limit 1)

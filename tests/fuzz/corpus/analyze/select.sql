@@ -1,0 +1,1 @@
+sselect id from customers

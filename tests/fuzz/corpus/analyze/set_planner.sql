@@ -1,0 +1,1 @@
+sset enable_seqscan = off

@@ -1,0 +1,1 @@
+sset session_replication_role = replica

@@ -1,0 +1,1 @@
+sselect current_user, current_date, session_user, current_schema

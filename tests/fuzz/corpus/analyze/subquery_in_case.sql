@@ -1,0 +1,1 @@
+sselect case when exists (select 1 from customers) then 1 end from orders

@@ -1,0 +1,1 @@
+supdate orders set note = 'x' where id = 1

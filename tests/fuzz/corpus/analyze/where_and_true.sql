@@ -1,0 +1,1 @@
+sdelete from orders where id = 5 and true

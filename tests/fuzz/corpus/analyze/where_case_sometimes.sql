@@ -1,0 +1,1 @@
+sdelete from orders where case when id = 1 then true else false end

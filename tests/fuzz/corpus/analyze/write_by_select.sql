@@ -1,0 +1,1 @@
+sinsert into users (id, email) select 1, '****'

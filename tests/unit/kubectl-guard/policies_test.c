@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The built program and policies: explain, test.
+ */
+#include "run_program.h"
+
+/* ---- policies ---- */
+
+static void write_file(const struct fixture *f, const char *name, const char *text)
+{
+    char path[256];
+    FILE *file;
+
+    snprintf(path, sizeof path, "%s/%s", f->dir, name);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static const char policies[] =
+    "apiVersion: chaperone.dev/v1alpha1\n"
+    "kind: GuardTarget\n"
+    "metadata: {name: db, namespace: agents}\n"
+    "spec: {protocol: postgres, hosts: [127.0.0.1], ports: [5432]}\n"
+    "---\n"
+    "apiVersion: chaperone.dev/v1alpha1\n"
+    "kind: GuardPolicy\n"
+    "metadata: {name: p, namespace: agents}\n"
+    "spec:\n"
+    "  rules:\n"
+    "  - {name: read, action: Allow, sql: {operations: [Read], relations: [\"public.*\"]}}\n"
+    "  - {name: pii, action: Mask, sql: {columns: [\"public.users.email\"]}, mask: {method: "
+    "Partial}}\n"
+    "  - {name: writes, action: RequireApproval, sql: {operations: [Update]}}\n"
+    "  - {name: none, action: Deny, sql: {operations: [Update], where: Absent}}\n";
+
+static void make_policies(struct fixture *f, char dir[static 128])
+{
+    snprintf(dir, 128, "%s/policies", f->dir);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    write_file(f, "policies/p.yaml", policies);
+}
+
+static void explain_explains(void **state)
+{
+    struct fixture *f = *state;
+    char dir[128];
+
+    make_policies(f, dir);
+    assert_int_equal(run(f, "explain", "--policies", dir, "--sql", "select * from users", NULL), 0);
+    SAYS("Select public.users");
+    SAYS("public.users.email, Partial, rule pii");
+    SAYS("Allow by rule read");
+    assert_int_equal(
+        run(f, "explain", "--policies", dir, "--sql", "update a set b = 1 where c = 2", NULL), 0);
+    SAYS("RequireApproval by rule writes");
+    assert_int_equal(run(f, "explain", "--policies", dir, "--sql", "update a set b = 1", NULL), 1);
+    SAYS("Deny by rule none");
+    assert_int_equal(run(f, "explain", "--policies", dir, "--sql", "select 1; drop table a", NULL),
+                     1);
+    SAYS("the whole message => Deny");
+    assert_int_equal(run(f, "explain", "--policies", dir, "--sql", "selec \x1b[2J", NULL), 1);
+    assert_null(strchr(f->out, '\x1b'));
+    assert_int_equal(
+        run(f, "explain", "--policies", dir, "--sql", "select * from private.t", "--json", NULL),
+        1);
+    SAYS("\"verdict\": \"Deny\"");
+    assert_int_equal(
+        run(f, "explain", "--policies", dir, "--sql", "select 1", "--target", "x", NULL), 2);
+    assert_int_equal(
+        run(f, "explain", "--policies", dir, "--sql", "select 1", "--namespace", "other", NULL), 2);
+    assert_int_equal(
+        run(f, "explain", "--policies", dir, "--sql", "select 1", "--labels", "x", NULL), 2);
+}
+
+static void tests_pass_and_fail(void **state)
+{
+    struct fixture *f = *state;
+    char dir[128], file[128];
+
+    make_policies(f, dir);
+    snprintf(file, sizeof file, "%s/t.yaml", f->dir);
+    write_file(f, "t.yaml",
+               "policies: policies\n"
+               "cases:\n"
+               "- {name: reading, sql: select * from a, expect: Allow, rule: read}\n"
+               "- {name: writing, sql: update a set b = 1 where c = 2, expect: RequireApproval}\n");
+    assert_int_equal(run(f, "test", file, NULL), 0);
+    SAYS("PASS");
+    assert_null(strstr(f->out, "FAIL"));
+    write_file(f, "t.yaml",
+               "policies: policies\n"
+               "cases:\n"
+               "- {name: reading, sql: select * from a, expect: Deny}\n"
+               "- {name: rule, sql: select * from a, expect: Allow, rule: another}\n");
+    assert_int_equal(run(f, "test", file, NULL), 1);
+    assert_null(strstr(f->out, "PASS"));
+}
+
+static void broken_tests_are_no_tests(void **state)
+{
+    static const char *const texts[] = {
+        "",
+        "[]",
+        "policies: policies\n",
+        "policies: policies\ncases: []\n",
+        "policies: policies\ncases: [{sql: select 1}]\n",
+        "policies: policies\ncases: [{expect: Allow}]\n",
+        "policies: policies\ncases: [{sql: select 1, expect: Maybe}]\n",
+        "policies: policies\ncases: [{sql: select 1, expect: Allow, expcet: Deny}]\n",
+        "policies: policies\ncases: [{sql: select 1, expect: Allow, agent: {ns: x}}]\n",
+        "policies: policies\ncases: [{sql: select 1, expect: Allow, target: none}]\n",
+        "policies: nowhere\ncases: [{sql: select 1, expect: Allow}]\n",
+        "cases: [{sql: select 1, expect: Allow}]\n",
+        "policies: policies\ncase: [{sql: select 1, expect: Allow}]\n",
+    };
+    struct fixture *f = *state;
+    char dir[128], file[128];
+
+    make_policies(f, dir);
+    snprintf(file, sizeof file, "%s/t.yaml", f->dir);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        write_file(f, "t.yaml", texts[i]);
+        if (run(f, "test", file, NULL) != 2)
+            fail_msg("exit code %d for:\n%s", f->code, texts[i]);
+        COMPLAINS(i == 10 ? "nowhere" : "t.yaml");
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(explain_explains),
+        T(tests_pass_and_fail),
+        T(broken_tests_are_no_tests),
+    };
+
+    return run_group("tests", tests, ARRAY_LEN(tests));
+}
