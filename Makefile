@@ -69,7 +69,7 @@ help: ## this list
 
 all: $(PROGRAMS) compile_commands.json ## build the programs into build/release/bin
 programs: $(PROGRAMS)
-unit: $(UNIT)
+unit: $(PROGRAMS) $(UNIT)
 fuzz-targets: $(FUZZ)
 bench-programs: $(BENCH)
 

@@ -131,6 +131,7 @@ static enum exit_code run(struct cli *cli)
 
 int main(int argc, char **argv)
 {
+    static char help[] = "--help"; /* `help COMMAND` is `COMMAND --help` */
     struct error err = {0};
     enum exit_code code;
     struct cli cli;
@@ -139,7 +140,7 @@ int main(int argc, char **argv)
         setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_DFL);
     if (argc > 1 && strcmp(argv[1], "help") == 0)
-        argv[1] = (char[]){"--help"};
+        argv[1] = help;
     code = cli_parse(argc, argv, &cli, &err);
     code = code == EXIT_DONE ? run(&cli) : cli_usage(&cli, "%s", err.text);
     cli_done(&cli);

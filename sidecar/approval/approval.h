@@ -11,15 +11,21 @@
 
 #define APPROVAL_ID_LEN 12 /* lower-case base32, and a NUL */
 
-enum approval_phase { APPROVAL_PENDING = 0, APPROVAL_APPROVED, APPROVAL_DENIED, APPROVAL_EXPIRED,
-                      APPROVAL_WITHDRAWN /* the client went away, or policy changed */ };
+enum approval_phase {
+    APPROVAL_PENDING = 0,
+    APPROVAL_APPROVED,
+    APPROVAL_DENIED,
+    APPROVAL_EXPIRED,
+    APPROVAL_WITHDRAWN /* the client went away, or policy changed */
+};
 const char *approval_phase_name(enum approval_phase p);
 
 struct approval_decision {
-    char by[64];          /* who: "uid:0(root)" on the control socket, the API server's user name in a cluster */
-    char decision[8];     /* "approve" or "deny" */
+    char by[64];      /* who: "uid:0(root)" on the control socket, the API server's user name in a
+                         cluster */
+    char decision[8]; /* "approve" or "deny" */
     char reason[256];
-    uint64_t at_us;       /* wall clock */
+    uint64_t at_us; /* wall clock */
 };
 
 #define APPROVAL_MAX_DECISIONS 8
@@ -28,14 +34,15 @@ struct approval_decision {
 struct approval_info {
     char id[APPROVAL_ID_LEN + 1];
     enum approval_phase phase;
-    char *session, *pod, *service_account, *identity, *target, *database, *user, *policy, *rule, *statement,
-         *parameters, *effect; /* statement is whole; effect: "Update public.orders (where)" */
+    char *session, *pod, *service_account, *identity, *target, *database, *user, *policy, *rule,
+        *statement, *parameters,
+        *effect; /* statement is whole; effect: "Update public.orders (where)" */
     char digest[65];
     uint64_t created_us, expires_us;
-    uint32_t count;       /* distinct approvals needed */
+    uint32_t count; /* distinct approvals needed */
     bool ticket, require_reason;
     uint32_t uses_left;
-    char **groups;        /* NULL-terminated approver groups */
+    char **groups; /* NULL-terminated approver groups */
     struct approval_decision decisions[APPROVAL_MAX_DECISIONS];
     size_t n_decisions;
 };
@@ -47,7 +54,8 @@ void approvals_free(struct approvals *a); /* accepts NULL */
 
 /* What a session asks. Strings are borrowed for the call. */
 struct approval_ask {
-    const char *session, *pod, *service_account, *identity, *target, *database, *user, *policy, *rule, *effect;
+    const char *session, *pod, *service_account, *identity, *target, *database, *user, *policy,
+        *rule, *effect;
     struct bytes statement;
     struct bytes parameters; /* as shown: JSON array text, or empty */
     uint8_t digest[32];
@@ -55,9 +63,10 @@ struct approval_ask {
     uint64_t policy_generation;
 };
 
-/* Called once, from the deciding thread, with the registry's lock NOT held; must only post to an inbox. */
-typedef void approval_notify_fn(const char id[static APPROVAL_ID_LEN + 1], enum approval_phase phase,
-                                void *arg);
+/* Called once, from the deciding thread, with the registry's lock NOT held; must only post to an
+ * inbox. */
+typedef void approval_notify_fn(const char id[static APPROVAL_ID_LEN + 1],
+                                enum approval_phase phase, void *arg);
 
 enum approval_answer {
     APPROVAL_ANSWER_REFUSED = 0, /* queue full: -> 53400 */
@@ -69,19 +78,22 @@ enum approval_answer {
 enum approval_answer approvals_ask(struct approvals *a, const struct approval_ask *ask,
                                    approval_notify_fn *notify, void *arg,
                                    char ret_id[static APPROVAL_ID_LEN + 1]);
-/* The session stops waiting (client gone, policy changed, cancelled). After it returns notify is not called
- * any more. */
+/* The session stops waiting (client gone, policy changed, cancelled). After it returns notify is
+ * not called any more. */
 void approvals_withdraw(struct approvals *a, const char *id);
 
-/* Decides, from the control socket. `by` is the verified identity. uses and valid_for_s override the rule's when > 0
- * (a Hold approved with them leaves a grant behind for identical statements). 0; -ENOENT; -EALREADY (not pending);
- * -EPERM (same person twice, self-approval, not of the groups); -EINVAL (reason required). err says it in words. */
-int approvals_decide(struct approvals *a, const char *id, bool approve, const char *by, uid_t by_uid,
-                     const char *reason, uint32_t uses, uint32_t valid_for_s,
+/* Decides, from the control socket. `by` is the verified identity. uses and valid_for_s override
+ * the rule's when > 0 (a Hold approved with them leaves a grant behind for identical statements).
+ * 0; -ENOENT; -EALREADY (not pending); -EPERM (same person twice, self-approval, not of the
+ * groups); -EINVAL (reason required). err says it in words. */
+int approvals_decide(struct approvals *a, const char *id, bool approve, const char *by,
+                     uid_t by_uid, const char *reason, uint32_t uses, uint32_t valid_for_s,
                      struct error *err) MUST_CHECK;
-/* Expires what is due; returns milliseconds until the next expiry (or 1000). Called by a service thread. */
+/* Expires what is due; returns milliseconds until the next expiry (or 1000). Called by a service
+ * thread. */
 uint64_t approvals_tick(struct approvals *a);
-/* Copies of all requests, newest last (decided ones are kept for an hour, at most 1000). Caller frees. */
+/* Copies of all requests, newest last (decided ones are kept for an hour, at most 1000). Caller
+ * frees. */
 int approvals_list(struct approvals *a, struct approval_info **ret, size_t *ret_n) MUST_CHECK;
 int approvals_get(struct approvals *a, const char *id, struct approval_info *ret) MUST_CHECK;
 /* Grows with every change of any request: watchers poll it. */

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The control socket: a unix stream socket (0600) on which people's tools ask and decide. One
  * JSON object a line in each direction. Requests {"cmd": …}:
- *   list                         -> {"approvals":[{id,phase,session,target,database,user,policy,rule,
+ *   list                         ->
+ * {"approvals":[{id,phase,session,target,database,user,policy,rule,
  *                                    statement,parameters,effect,digest,created,expires,count,groups,
  *                                    ticket,decisions:[{by,decision,reason,at}]}…]}
  *   show     id                  -> {"approval":{…}}
  *   approve  id [reason uses forSeconds]   deny id [reason]   -> {"approval":{…}}
  *   watch                        -> a line {"approval":{…}} for each change, until closed
- *   sessions                     -> {"sessions":[{id,target,database,user,client,state,started,statements,denied,…}…]}
- *   kill     session             -> {"ok":true}
- *   tail     session | "all"     -> each record line as it is written, until closed
- *   status                       -> {"version","policyGeneration","policyDigest","ready","sessions",…}
- * An error is {"error":"words","code":"NotFound|Denied|Invalid|Conflict"}. The caller's identity is
- * the kernel's word for it (SO_PEERCRED).
+ *   sessions                     ->
+ * {"sessions":[{id,target,database,user,client,state,started,statements,denied,…}…]} kill session
+ * -> {"ok":true} tail     session | "all"     -> each record line as it is written, until closed
+ *   status                       ->
+ * {"version","policyGeneration","policyDigest","ready","sessions",…} An error is
+ * {"error":"words","code":"NotFound|Denied|Invalid|Conflict"}. The caller's identity is the
+ * kernel's word for it (SO_PEERCRED).
  */
 #pragma once
 
@@ -29,5 +31,6 @@ struct control_config {
     void *arg;
 };
 /* Starts the service thread. */
-int control_start(const struct control_config *config, struct control **ret, struct error *err) MUST_CHECK;
+int control_start(const struct control_config *config, struct control **ret,
+                  struct error *err) MUST_CHECK;
 void control_stop(struct control *c); /* accepts NULL; removes the socket */

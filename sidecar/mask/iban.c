@@ -107,19 +107,24 @@ static uint8_t upper(uint8_t c)
     return char_is(c, CH_LOWER) ? (uint8_t)(c - 32) : c;
 }
 
+static unsigned code_of(uint8_t first, uint8_t second)
+{
+    return (unsigned)first << 8 | second;
+}
+
 /* Two letters at `at`: how long an IBAN of that country is, 0 for no such country. */
 static size_t country_len(struct bytes t, size_t at)
 {
-    uint8_t code[2] = {upper(t.p[at]), upper(t.p[at + 1])};
+    unsigned code = code_of(upper(t.p[at]), upper(t.p[at + 1]));
     size_t low = 0, high = ARRAY_LEN(countries);
 
     while (low < high) {
         size_t mid = (low + high) / 2;
-        int order = memcmp(countries[mid].country, code, sizeof code);
+        unsigned at_mid = code_of((uint8_t)countries[mid].country[0], (uint8_t)countries[mid].country[1]);
 
-        if (order == 0)
+        if (at_mid == code)
             return countries[mid].len;
-        if (order < 0)
+        if (at_mid < code)
             low = mid + 1;
         else
             high = mid;

@@ -79,9 +79,8 @@ static size_t write_text(struct bytes t, uint8_t *out)
         size_t n = utf8_len_at(t, at);
 
         if (n && t.p[at]) {
-            memcpy(out + len, t.p + at, n);
-            len += n;
-            at += n;
+            for (size_t i = 0; i < n; i++)
+                out[len++] = t.p[at++];
         } else {
             memcpy(out + len, REPLACEMENT, 3);
             len += 3;

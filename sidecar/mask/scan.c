@@ -93,13 +93,14 @@ static void scan_triggers_before(struct scan *s, size_t to)
     const uint16_t *triggers = s->triggers;
     size_t at = s->at;
 
-    while (at < to && !s->key_open && !s->stop) {
-        unsigned detectors = triggers[p[at]];
+    while (!s->stop) {
+        unsigned detectors;
 
-        if (!detectors) {
+        while (at < to && !triggers[p[at]])
             at++;
-            continue;
-        }
+        if (at >= to)
+            break;
+        detectors = triggers[p[at]];
         s->at = at;
         if (char_is(p[at], CH_DIGIT)) {
             at = ask_at_digits(s, at, detectors);

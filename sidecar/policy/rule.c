@@ -127,6 +127,10 @@ static int method_parse(const struct place *at, void *out)
         {"Null",    MASK_NULL   }
     };
 
+    if (at->node->type == NODE_NULL && strcmp(at->node->text, "Null") == 0) {
+        *(unsigned *)out = MASK_NULL; /* the word is YAML's for nothing, and what is meant */
+        return 0;
+    }
     return place_word(at, "method", words, ARRAY_LEN(words), out);
 }
 

@@ -19,7 +19,7 @@ struct record_spool; /* one per process; any thread */
 int record_spool_open(const char *dir, struct record_spool **ret, struct error *err) MUST_CHECK;
 void record_spool_close(struct record_spool *s); /* accepts NULL; all records must be closed */
 /* Figures for /metrics and /readyz; any thread. */
-uint64_t record_spool_bytes(const struct record_spool *s);  /* written since start */
+uint64_t record_spool_bytes(const struct record_spool *s);    /* written since start */
 uint64_t record_spool_failures(const struct record_spool *s); /* writes that failed */
 /* False after a failed write until one succeeds. */
 bool record_spool_healthy(const struct record_spool *s);
@@ -28,19 +28,21 @@ struct record;
 /* Creates the file (O_EXCL, 0600). Nothing is written yet. */
 int record_open(struct record_spool *s, const char *session_id, struct record **ret) MUST_CHECK;
 
-/* Starts a line of that type and returns the buffer to which the caller appends fields with the jsonw_k…
- * functions; the first field's comma is handled. Then record_end. Out of memory shows in record_end. */
+/* Starts a line of that type and returns the buffer to which the caller appends fields with the
+ * jsonw_k… functions; the first field's comma is handled. Then record_end. Out of memory shows in
+ * record_end. */
 struct buffer *record_begin(struct record *r, const char *type);
 int record_end(struct record *r) MUST_CHECK;
-/* Writes what is pending. 0 or -errno (-ENOSPC, …); on failure the lines stay pending, nothing is lost, and
- * the caller must not forward. Short writes are continued, and a partial line is completed by the next call. */
+/* Writes what is pending. 0 or -errno (-ENOSPC, …); on failure the lines stay pending, nothing is
+ * lost, and the caller must not forward. Short writes are continued, and a partial line is
+ * completed by the next call. */
 int record_flush(struct record *r) MUST_CHECK;
 size_t record_pending(const struct record *r); /* bytes not yet written */
 /* Flushes, closes. The session.close line is the caller's. Accepts NULL. */
 void record_close(struct record *r);
 
-/* A callback that sees every complete line when it is flushed (live tail). One per process; set before
- * the first record. Runs on the session's thread and must not block. */
+/* A callback that sees every complete line when it is flushed (live tail). One per process; set
+ * before the first record. Runs on the session's thread and must not block. */
 typedef void record_tap_fn(const char *session_id, struct bytes line, void *arg);
 void record_spool_set_tap(struct record_spool *s, record_tap_fn *fn, void *arg);
 
@@ -48,13 +50,13 @@ void record_spool_set_tap(struct record_spool *s, record_tap_fn *fn, void *arg);
 
 struct record_check {
     uint64_t lines, statements, denied, approvals;
-    uint64_t bad_seq;      /* sequence number where the chain first breaks, when !ok */
-    bool ok;               /* chain intact, sequence without holes */
-    bool sealed;           /* ends with session.close */
+    uint64_t bad_seq; /* sequence number where the chain first breaks, when !ok */
+    bool ok;          /* chain intact, sequence without holes */
+    bool sealed;      /* ends with session.close */
     char session[64];
-    char head[65];         /* hash of the last good line */
-    char reason[256];      /* when !ok: what is wrong there */
+    char head[65];    /* hash of the last good line */
+    char reason[256]; /* when !ok: what is wrong there */
 };
-/* Verifies one file, streaming (bounded memory; a line is at most 64 MiB). -errno only when the file cannot be read;
- * tampering is ret->ok == false. */
+/* Verifies one file, streaming (bounded memory; a line is at most 64 MiB). -errno only when the
+ * file cannot be read; tampering is ret->ok == false. */
 int record_verify_file(const char *path, struct record_check *ret, struct error *err) MUST_CHECK;

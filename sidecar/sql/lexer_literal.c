@@ -52,7 +52,17 @@ static bool continues(struct lexer *lx)
     return false;
 }
 
-/* From behind the opening quote to behind the closing one, within one line's part. */
+/* From behind the opening quote to behind the closing one. */
+static void skip_bits(struct lexer *lx)
+{
+    while (lx->at < lx->end) {
+        if (*lx->at++ == '\'')
+            return;
+    }
+    lx->bad = true;
+}
+
+/* As skip_bits; a doubled quote is one quote of the content. */
 static void skip_plain(struct lexer *lx, uint8_t quote)
 {
     for (;;) {
@@ -94,13 +104,14 @@ static bool skip_escaped(struct lexer *lx)
 /* At the opening quote of what `start` began. */
 void lexer_string(struct lexer *lx, const uint8_t *start, enum mark mark)
 {
-    if (lx->last == LAST_UESCAPE)
-        mark = MARK_KEEP;
     lx->at++;
-    do
-        skip_plain(lx, '\'');
-    while (continues(lx));
-    put_literal(lx, start, mark);
+    do {
+        if (mark == MARK_BITS || mark == MARK_HEX)
+            skip_bits(lx);
+        else
+            skip_plain(lx, '\'');
+    } while (continues(lx));
+    put_literal(lx, start, lx->last == LAST_UESCAPE ? MARK_KEEP : mark);
 }
 
 void lexer_escape_string(struct lexer *lx, const uint8_t *start)

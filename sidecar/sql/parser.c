@@ -29,9 +29,11 @@
 #define QUEUE_MS          10000 /* how long a caller waits for its turn */
 
 struct sql_parser {
-    pthread_mutex_t lock; /* guards all below; held for a whole parse */
-    pid_t pid;            /* 0: no helper now */
-    int fd;               /* our end of its socket; -1 when none */
+    pthread_mutex_t lock;
+    pthread_cond_t idle; /* not busy any more */
+    bool busy;           /* somebody parses, and owns all below; under lock */
+    pid_t pid;           /* 0: no helper now */
+    int fd;              /* our end of its socket; -1 when none */
     unsigned spawns_left;
     uint64_t refilled_ms;
     struct buffer reply;
@@ -276,8 +278,8 @@ static int converse(struct sql_parser *p, struct bytes sql, enum parser_status *
     return len > PARSER_MAX_REPLY ? -EMSGSIZE : receive_exactly(p->fd, &p->reply, len, deadline_ms);
 }
 
-static int parse_locked(struct sql_parser *p, struct bytes sql, enum parser_status *ret_status,
-                        struct error *err)
+static int parse_busy(struct sql_parser *p, struct bytes sql, enum parser_status *ret_status,
+                      struct error *err)
 {
     int r = helper_ready(p, err);
 
@@ -297,24 +299,58 @@ static int parse_locked(struct sql_parser *p, struct bytes sql, enum parser_stat
 
 /* ---- public ---- */
 
+/* Waits for its turn; false when that takes too long. */
+static bool enter(struct sql_parser *p)
+{
+    struct timespec until;
+    bool mine;
+    int r = 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += QUEUE_MS / 1000;
+    pthread_mutex_lock(&p->lock);
+    while (p->busy && r == 0)
+        r = pthread_cond_timedwait(&p->idle, &p->lock, &until);
+    mine = !p->busy;
+    p->busy = true;
+    pthread_mutex_unlock(&p->lock);
+    return mine;
+}
+
+static void leave(struct sql_parser *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->busy = false;
+    pthread_cond_signal(&p->idle);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void init_queue(struct sql_parser *p)
+{
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&p->idle, &attr);
+    pthread_condattr_destroy(&attr);
+    pthread_mutex_init(&p->lock, NULL);
+}
+
 int sql_parser_parse(struct sql_parser *p, struct bytes sql, struct json_object **ret_tree,
                      struct error *err)
 {
     enum parser_status status = PARSER_TOO_COMPLEX;
-    struct timespec until;
     int r = parser_check_text(sql, err);
 
     if (r < 0)
         return r;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += QUEUE_MS / 1000;
-    if (pthread_mutex_clocklock(&p->lock, CLOCK_MONOTONIC, &until) != 0)
+    if (!enter(p))
         return error_set(err, -E2BIG, "the SQL parser is busy");
-    r = parse_locked(p, sql, &status, err);
+    r = parse_busy(p, sql, &status, err);
     if (r == 0)
         r = parser_finish(status, buffer_bytes(&p->reply), ret_tree, err);
     buffer_reset(&p->reply, (size_t)64 << 10);
-    pthread_mutex_unlock(&p->lock);
+    leave(p);
     return r;
 }
 
@@ -330,7 +366,7 @@ int sql_parser_start(struct sql_parser **ret, struct error *err)
     p = calloc(1, sizeof *p);
     if (!p)
         return error_set(err, -ENOMEM, "out of memory");
-    pthread_mutex_init(&p->lock, NULL);
+    init_queue(p);
     p->fd = -1;
     p->spawns_left = SPAWN_BURST;
     p->refilled_ms = clock_mono_ms();
@@ -351,16 +387,18 @@ void sql_parser_stop(struct sql_parser *p)
         return;
     helper_end(p);
     buffer_done(&p->reply);
+    pthread_cond_destroy(&p->idle);
     pthread_mutex_destroy(&p->lock);
     free(p);
 }
 
 pid_t parser_helper_pid(struct sql_parser *p)
 {
-    pid_t pid;
+    pid_t pid = 0;
 
-    pthread_mutex_lock(&p->lock);
-    pid = p->pid;
-    pthread_mutex_unlock(&p->lock);
+    if (enter(p)) {
+        pid = p->pid;
+        leave(p);
+    }
     return pid;
 }

@@ -151,10 +151,7 @@ static bool write_reply(const struct parser_reply *reply)
 {
     size_t body_len = reply->body ? reply->len : 0;
     uint8_t head[PARSER_REPLY_HEAD] = {(uint8_t)reply->status};
-    struct iovec parts[2] = {
-        {head,        sizeof head},
-        {reply->body, body_len   }
-    };
+    struct iovec parts[2] = {{head, sizeof head}, {reply->body, body_len}};
     size_t done = 0, total = sizeof head + body_len;
 
     put_be32(head + 1, (uint32_t)body_len);

@@ -94,9 +94,9 @@ LISTEN psql_channel;
 NOTIFY psql_channel, 'hi' \g /dev/null
 UNLISTEN *;
 DO $$ BEGIN RAISE NOTICE 'from do'; END $$;
-SET work_mem = '8MB';
-SHOW work_mem;
-RESET work_mem;
+SET lock_timeout = '8s';
+SHOW lock_timeout;
+RESET lock_timeout;
 SELECT pg_sleep(0.01);
 
 \d

@@ -51,6 +51,8 @@ static void help_is_there_for_all(void **state)
         SAYS(usage);
     }
     assert_int_equal(run(f, "-h", NULL), 0);
+    assert_int_equal(run(f, "help", "list", NULL), 0);
+    SAYS("usage: kubectl-guard list");
     assert_int_equal(run(f, "--version", NULL), 0);
     assert_int_equal(strncmp(f->out, "kubectl-guard ", 14), 0);
 }

@@ -76,7 +76,7 @@ static void test_partial(void **state)
     } samples[] = {
         {"", "****"}, {"a", "****"}, {"ab", "****b"}, {"abc", "****c"}, {"abcd", "****cd"}, {"abcdefg", "****efg"},
         {"abcdefgh", "****efgh"}, {"4111 1111 1111 1234", "****1234"}, {"bob@example.com", "****@example.com"},
-        {"a@b.co", "****@b.co"}, {"a@b.coAKIAIOSFODNN7EXAMPLE", "****MPLE"}, {"a@AKIAIOSFODNN7EXAMPLE.com", "****"}, {"abcdefgh::1", "****"}, {"a@4111111111111111.com", "****"}, {"bob@localhost", "****host"}, {"x bob@example.com", "****.com"},
+        {"a@b.co", "****@b.co"}, {"a@b.coAKIAIOSFODNN7EXAMPLE", "****MPLE"}, {"a@AKIAIOSFODNN7EXAMPLE.com", "****"}, {"abcdefgh ::1", "****"}, {"a@4111111111111111.com", "****"}, {"bob@localhost", "****host"}, {"x bob@example.com", "****.com"},
         {"bob@example.com and more", "****more"}, {"@example.com", "****.com"}, {"bob@", "****b@"},
         {"\xc3\xa4\xc3\xb6\xc3\xbc\xc3\x9f", "****\xc3\xbc\xc3\x9f"}, {"\xf0\x9f\x98\x80\xf0\x9f\x98\x81", "****\xf0\x9f\x98\x81"},
         {"abcd----", "****"}, {"ab\xff\xfe", "****\xef\xbf\xbd\xef\xbf\xbd"}, {"\xff", "****"},

@@ -26,53 +26,83 @@ static void test_matching(void **state)
         {POLICY("p", RULES(PUBLIC_READ)), {OP_COPY_OUT, NULL}, VERDICT_DENY, NULL},
         {POLICY("p", RULES(RULE("name: ddl, action: Allow, sql: {operations: [DDL], relations: "
                                 "[\"scratch.*\"]}"))),
-         {OP_CREATE, NULL}, VERDICT_DENY, NULL},
+         {OP_CREATE, NULL},
+         VERDICT_DENY,
+         NULL},
         {POLICY("p", RULES(RULE("name: ddl, action: Allow, sql: {operations: [DDL], relations: "
                                 "[\"scratch.*\"]}"))),
-         {OP_CREATE, "scratch.t"}, VERDICT_ALLOW, "ddl"},
+         {OP_CREATE, "scratch.t"},
+         VERDICT_ALLOW,
+         "ddl"},
         {POLICY("p", RULES(RULE("name: all, action: Allow, sql: {operations: [\"*\"], relations: "
                                 "[\"public.*\"]}"))),
-         {OP_BEGIN, NULL}, VERDICT_ALLOW, "all"},
+         {OP_BEGIN, NULL},
+         VERDICT_ALLOW,
+         "all"},
         {POLICY("p", RULES(RULE("name: all, action: Allow, sql: {operations: [\"*\"], relations: "
                                 "[\"public.*\"]}"))),
-         {OP_DO, NULL}, VERDICT_DENY, NULL},
+         {OP_DO, NULL},
+         VERDICT_DENY,
+         NULL},
         /* a refusal of a relation does not refuse what has none */
         {POLICY("p", RULES(ALL_READ RULE("name: nay, action: Deny, sql: {operations: [Read], "
                                          "relations: [public.users]}"))),
-         {OP_SELECT, NULL}, VERDICT_ALLOW, "read"},
+         {OP_SELECT, NULL},
+         VERDICT_ALLOW,
+         "read"},
         {POLICY("p", RULES(ALL_READ RULE("name: nay, action: Deny, sql: {operations: [Read], "
                                          "relations: [public.users]}"))),
-         {OP_FETCH, NULL}, VERDICT_ALLOW, "read"},
+         {OP_FETCH, NULL},
+         VERDICT_ALLOW,
+         "read"},
         {POLICY("p", RULES(ALL_READ RULE("name: nay, action: Deny, sql: {operations: [Read], "
                                          "relations: [public.users]}"))),
-         {OP_SELECT, "public.users"}, VERDICT_DENY, "nay"},
+         {OP_SELECT, "public.users"},
+         VERDICT_DENY,
+         "nay"},
         {POLICY("p", RULES(ALL_READ RULE("name: nay, action: Deny, sql: {operations: [Read]}"))),
-         {OP_SELECT, NULL}, VERDICT_DENY, "nay"},
+         {OP_SELECT, NULL},
+         VERDICT_DENY,
+         "nay"},
         /* groups and the words outside of them */
         {POLICY("p", RULES(RULE("name: all, action: Allow, sql: {operations: [\"*\"]}"))),
-         {OP_DO, NULL}, VERDICT_ALLOW, "all"},
+         {OP_DO, NULL},
+         VERDICT_ALLOW,
+         "all"},
         {POLICY("p", RULES(RULE("name: all, action: Allow, sql: {operations: [\"*\"]}"))),
-         {OP_UNKNOWN, NULL}, VERDICT_DENY, NULL},
+         {OP_UNKNOWN, NULL},
+         VERDICT_DENY,
+         NULL},
         {POLICY("p", RULES(RULE("name: all, action: Allow, sql: {operations: [\"*\"]}"))),
-         {OP_FUNCTION_CALL, NULL}, VERDICT_DENY, NULL},
+         {OP_FUNCTION_CALL, NULL},
+         VERDICT_DENY,
+         NULL},
         {POLICY("p", RULES(RULE("name: all, action: Allow, sql: {operations: [\"*\"]}"))),
-         {OP_REPLICATION, NULL}, VERDICT_DENY, NULL},
+         {OP_REPLICATION, NULL},
+         VERDICT_DENY,
+         NULL},
         {POLICY("p", RULES(RULE("name: u, action: Allow, sql: {operations: [Unknown]}"))),
-         {OP_UNKNOWN, NULL}, VERDICT_ALLOW, "u"},
+         {OP_UNKNOWN, NULL},
+         VERDICT_ALLOW,
+         "u"},
         {POLICY("p", RULES(RULE("name: u, action: Allow, sql: {operations: [\"*\"]}"))),
-         {(enum operation)OP_COUNT, NULL}, VERDICT_DENY, NULL},
+         {(enum operation)OP_COUNT, NULL},
+         VERDICT_DENY,
+         NULL},
         {POLICY("p", RULES(RULE("name: u, action: Allow, sql: {operations: [\"*\"]}"))),
-         {(enum operation)77, "public.t"}, VERDICT_DENY, NULL},
+         {(enum operation)77, "public.t"},
+         VERDICT_DENY,
+         NULL},
     };
 
     (void)state;
     check_rows(rows, ARRAY_LEN(rows));
 }
 
-#define THREE(order)                                                                               \
-    POLICY("p", RULES(order))
-#define A RULE("name: a, action: Allow, sql: {operations: [Update]}")
-#define R RULE("name: r, action: RequireApproval, sql: {operations: [Update], relations: [\"*.o*\"]}")
+#define THREE(order) POLICY("p", RULES(order))
+#define A            RULE("name: a, action: Allow, sql: {operations: [Update]}")
+#define R                                                                                          \
+    RULE("name: r, action: RequireApproval, sql: {operations: [Update], relations: [\"*.o*\"]}")
 #define D RULE("name: d, action: Deny, sql: {operations: [Update], relations: [\"public.o\"]}")
 
 static void test_order_does_not_matter(void **state)
@@ -93,56 +123,95 @@ static void test_order_does_not_matter(void **state)
 }
 
 #define WHERE_RULE(action, where)                                                                  \
-    RULE("name: w, action: " action ", sql: {operations: [Update, Delete, Truncate], where: " where "}")
+    RULE("name: w, action: " action                                                                \
+         ", sql: {operations: [Update, Delete, Truncate], where: " where "}")
 #define WRITE RULE("name: write, action: Allow, sql: {operations: [Write]}")
 
 static void test_where(void **state)
 {
     static const struct row rows[] = {
         {POLICY("p", RULES(WRITE WHERE_RULE("Deny", "Absent"))),
-         {OP_UPDATE, "public.o", WHERE_ABSENT}, VERDICT_DENY, "w"},
+         {OP_UPDATE, "public.o", WHERE_ABSENT},
+         VERDICT_DENY,
+         "w"},
         {POLICY("p", RULES(WRITE WHERE_RULE("Deny", "Absent"))),
-         {OP_UPDATE, "public.o", WHERE_PRESENT}, VERDICT_ALLOW, "write"},
+         {OP_UPDATE, "public.o", WHERE_PRESENT},
+         VERDICT_ALLOW,
+         "write"},
         {POLICY("p", RULES(WRITE WHERE_RULE("Deny", "Present"))),
-         {OP_DELETE, "public.o", WHERE_PRESENT}, VERDICT_DENY, "w"},
+         {OP_DELETE, "public.o", WHERE_PRESENT},
+         VERDICT_DENY,
+         "w"},
         {POLICY("p", RULES(WRITE WHERE_RULE("Deny", "Present"))),
-         {OP_DELETE, "public.o", WHERE_ABSENT}, VERDICT_ALLOW, "write"},
+         {OP_DELETE, "public.o", WHERE_ABSENT},
+         VERDICT_ALLOW,
+         "write"},
         /* only Update and Delete are narrowed */
         {POLICY("p", RULES(WRITE WHERE_RULE("Deny", "Absent"))),
-         {OP_TRUNCATE, "public.o"}, VERDICT_DENY, "w"},
+         {OP_TRUNCATE, "public.o"},
+         VERDICT_DENY,
+         "w"},
         {POLICY("p", RULES(WRITE WHERE_RULE("Deny", "Present"))),
-         {OP_TRUNCATE, "public.o"}, VERDICT_DENY, "w"},
+         {OP_TRUNCATE, "public.o"},
+         VERDICT_DENY,
+         "w"},
         {POLICY("p", RULES(WRITE WHERE_RULE("Deny", "Absent"))),
-         {OP_INSERT, "public.o"}, VERDICT_ALLOW, "write"},
+         {OP_INSERT, "public.o"},
+         VERDICT_ALLOW,
+         "write"},
         /* nobody looked at the WHERE: a refusal holds, a permission does not */
         {POLICY("p", RULES(WRITE WHERE_RULE("Deny", "Absent"))),
-         {OP_UPDATE, "public.o", WHERE_NOT_APPLICABLE}, VERDICT_DENY, "w"},
+         {OP_UPDATE, "public.o", WHERE_NOT_APPLICABLE},
+         VERDICT_DENY,
+         "w"},
         {POLICY("p", RULES(WRITE WHERE_RULE("Deny", "Present"))),
-         {OP_UPDATE, "public.o", WHERE_NOT_APPLICABLE}, VERDICT_DENY, "w"},
+         {OP_UPDATE, "public.o", WHERE_NOT_APPLICABLE},
+         VERDICT_DENY,
+         "w"},
         {POLICY("p", RULES(WHERE_RULE("Allow", "Present"))),
-         {OP_UPDATE, "public.o", WHERE_NOT_APPLICABLE}, VERDICT_DENY, NULL},
+         {OP_UPDATE, "public.o", WHERE_NOT_APPLICABLE},
+         VERDICT_DENY,
+         NULL},
         {POLICY("p", RULES(WHERE_RULE("Allow", "Present"))),
-         {OP_UPDATE, "public.o", WHERE_ABSENT}, VERDICT_DENY, NULL},
+         {OP_UPDATE, "public.o", WHERE_ABSENT},
+         VERDICT_DENY,
+         NULL},
         {POLICY("p", RULES(WHERE_RULE("Allow", "Present"))),
-         {OP_UPDATE, "public.o", WHERE_PRESENT}, VERDICT_ALLOW, "w"},
+         {OP_UPDATE, "public.o", WHERE_PRESENT},
+         VERDICT_ALLOW,
+         "w"},
         {POLICY("p", RULES(WHERE_RULE("RequireApproval", "Present"))),
-         {OP_UPDATE, "public.o", WHERE_PRESENT}, VERDICT_APPROVE, "w"},
+         {OP_UPDATE, "public.o", WHERE_PRESENT},
+         VERDICT_APPROVE,
+         "w"},
         {POLICY("p", RULES(WHERE_RULE("RequireApproval", "Present"))),
-         {OP_UPDATE, "public.o", WHERE_ABSENT}, VERDICT_DENY, NULL},
+         {OP_UPDATE, "public.o", WHERE_ABSENT},
+         VERDICT_DENY,
+         NULL},
         {POLICY("p", RULES(WHERE_RULE("RequireApproval", "Present"))),
-         {OP_UPDATE, "public.o", WHERE_NOT_APPLICABLE}, VERDICT_DENY, NULL},
+         {OP_UPDATE, "public.o", WHERE_NOT_APPLICABLE},
+         VERDICT_DENY,
+         NULL},
         {POLICY("p", RULES(WRITE WHERE_RULE("RequireApproval", "Present"))),
-         {OP_UPDATE, "public.o", WHERE_NOT_APPLICABLE}, VERDICT_APPROVE, "w"},
+         {OP_UPDATE, "public.o", WHERE_NOT_APPLICABLE},
+         VERDICT_APPROVE,
+         "w"},
         /* with relations, through the patterns */
         {POLICY("p", RULES(WRITE RULE("name: w, action: Deny, sql: {operations: [Delete], "
                                       "relations: [public.o], where: Absent}"))),
-         {OP_DELETE, "public.o", WHERE_ABSENT}, VERDICT_DENY, "w"},
+         {OP_DELETE, "public.o", WHERE_ABSENT},
+         VERDICT_DENY,
+         "w"},
         {POLICY("p", RULES(WRITE RULE("name: w, action: Deny, sql: {operations: [Delete], "
                                       "relations: [public.o], where: Absent}"))),
-         {OP_DELETE, "public.o", WHERE_PRESENT}, VERDICT_ALLOW, "write"},
+         {OP_DELETE, "public.o", WHERE_PRESENT},
+         VERDICT_ALLOW,
+         "write"},
         {POLICY("p", RULES(WRITE RULE("name: w, action: Deny, sql: {operations: [Delete], "
                                       "relations: [public.o], where: Absent}"))),
-         {OP_DELETE, "public.p", WHERE_ABSENT}, VERDICT_ALLOW, "write"},
+         {OP_DELETE, "public.p", WHERE_ABSENT},
+         VERDICT_ALLOW,
+         "write"},
     };
 
     (void)state;
@@ -154,14 +223,21 @@ static void test_implied(void **state)
     static const struct row rows[] = {
         {POLICY("p", RULES(PUBLIC_READ)), {.op = OP_EXPLAIN, .implied = true}, VERDICT_ALLOW, NULL},
         {POLICY("p", RULES(PUBLIC_READ)), {.op = OP_EXPLAIN}, VERDICT_DENY, NULL},
-        {POLICY("p", RULES(PUBLIC_READ RULE("name: nay, action: Deny, sql: {operations: [Explain]}"))),
-         {.op = OP_EXPLAIN, .implied = true}, VERDICT_DENY, "nay"},
+        {POLICY("p",
+                RULES(PUBLIC_READ RULE("name: nay, action: Deny, sql: {operations: [Explain]}"))),
+         {.op = OP_EXPLAIN, .implied = true},
+         VERDICT_DENY,
+         "nay"},
         {POLICY("p", RULES(PUBLIC_READ RULE("name: ask, action: RequireApproval, sql: {operations: "
                                             "[Session]}"))),
-         {.op = OP_PREPARE, .implied = true}, VERDICT_APPROVE, "ask"},
+         {.op = OP_PREPARE, .implied = true},
+         VERDICT_APPROVE,
+         "ask"},
         {POLICY("p", RULES(PUBLIC_READ RULE("name: nay, action: Deny, sql: {operations: [\"*\"], "
                                             "relations: [public.x]}"))),
-         {.op = OP_PREPARE, .implied = true}, VERDICT_ALLOW, NULL},
+         {.op = OP_PREPARE, .implied = true},
+         VERDICT_ALLOW,
+         NULL},
     };
 
     (void)state;
@@ -177,50 +253,65 @@ static void test_system_catalogues(void **state)
         /* harmless ones: whoever may select anything may select them */
         {POLICY("p", RULES(PUBLIC_READ)),
          {.op = OP_SELECT, .relation = "pg_catalog.pg_class", .metadata = true},
-         VERDICT_ALLOW, "read"},
+         VERDICT_ALLOW,
+         "read"},
         {POLICY("p", RULES(WRITE)),
          {.op = OP_SELECT, .relation = "pg_catalog.pg_class", .metadata = true},
-         VERDICT_DENY, NULL},
+         VERDICT_DENY,
+         NULL},
         {POLICY("p", RULES(PUBLIC_READ)),
-         {.op = OP_SELECT, .relation = "pg_catalog.pg_class"}, VERDICT_DENY, NULL},
+         {.op = OP_SELECT, .relation = "pg_catalog.pg_class"},
+         VERDICT_DENY,
+         NULL},
         {POLICY("p", RULES(RULE("name: w, action: Allow, sql: {operations: [Update], relations: "
                                 "[\"public.*\"]}"))),
          {.op = OP_UPDATE, .relation = "pg_catalog.pg_class", .metadata = true},
-         VERDICT_DENY, NULL},
+         VERDICT_DENY,
+         NULL},
         {POLICY("p", RULES(PUBLIC_READ SELECT_ON("Deny", "\"pg_catalog.*\""))),
          {.op = OP_SELECT, .relation = "pg_catalog.pg_class", .metadata = true},
-         VERDICT_DENY, "s"},
+         VERDICT_DENY,
+         "s"},
         {POLICY("p", RULES(SELECT_ON("RequireApproval", "public.users"))),
          {.op = OP_SELECT, .relation = "pg_catalog.pg_class", .metadata = true},
-         VERDICT_APPROVE, "s"},
+         VERDICT_APPROVE,
+         "s"},
         {POLICY("p", RULES(PUBLIC_READ SELECT_ON("RequireApproval", "public.users"))),
          {.op = OP_SELECT, .relation = "pg_catalog.pg_class", .metadata = true},
-         VERDICT_ALLOW, "read"},
+         VERDICT_ALLOW,
+         "read"},
         /* those that show data or secrets: by their exact name only */
         {POLICY("p", RULES(ALL_READ)),
          {.op = OP_SELECT, .relation = "pg_catalog.pg_authid", .sensitive = true},
-         VERDICT_DENY, NULL},
+         VERDICT_DENY,
+         NULL},
         {POLICY("p", RULES(SELECT_ON("Allow", "\"*.*\", \"pg_catalog.*\", \"*.pg_authid\", "
                                               "\"pg_catalog.pg_auth*\""))),
          {.op = OP_SELECT, .relation = "pg_catalog.pg_authid", .sensitive = true},
-         VERDICT_DENY, NULL},
+         VERDICT_DENY,
+         NULL},
         {POLICY("p", RULES(SELECT_ON("Allow", "pg_catalog.pg_authid"))),
          {.op = OP_SELECT, .relation = "pg_catalog.pg_authid", .sensitive = true},
-         VERDICT_ALLOW, "s"},
+         VERDICT_ALLOW,
+         "s"},
         {POLICY("p", RULES(SELECT_ON("RequireApproval", "pg_catalog.pg_authid"))),
          {.op = OP_SELECT, .relation = "pg_catalog.pg_authid", .sensitive = true},
-         VERDICT_APPROVE, "s"},
+         VERDICT_APPROVE,
+         "s"},
         {POLICY("p", RULES(SELECT_ON("RequireApproval", "\"pg_catalog.*\""))),
          {.op = OP_SELECT, .relation = "pg_catalog.pg_authid", .sensitive = true},
-         VERDICT_DENY, NULL},
+         VERDICT_DENY,
+         NULL},
         {POLICY("p", RULES(SELECT_ON("Allow", "pg_catalog.pg_authid")
-                           RULE("name: d, action: Deny, sql: {operations: [Read], relations: "
-                                "[\"pg_catalog.*\"]}"))),
+                               RULE("name: d, action: Deny, sql: {operations: [Read], relations: "
+                                    "[\"pg_catalog.*\"]}"))),
          {.op = OP_SELECT, .relation = "pg_catalog.pg_authid", .sensitive = true},
-         VERDICT_DENY, "d"},
+         VERDICT_DENY,
+         "d"},
         {POLICY("p", RULES(ALL_READ)),
          {.op = OP_SELECT, .relation = "pg_catalog.pg_authid", .metadata = true, .sensitive = true},
-         VERDICT_DENY, NULL},
+         VERDICT_DENY,
+         NULL},
         {POLICY("p", RULES(ALL_READ)), {.op = OP_SELECT, .sensitive = true}, VERDICT_DENY, NULL},
     };
 
@@ -234,29 +325,53 @@ static void test_names_not_in_the_catalogue(void **state)
         {POLICY("p", RULES(PUBLIC_READ)), {OP_SELECT, "?public.new"}, VERDICT_ALLOW, "read"},
         {POLICY("p", RULES(PUBLIC_READ)), {OP_SELECT, "?app.new"}, VERDICT_DENY, NULL},
         {POLICY("p", RULES(PUBLIC_READ)), {OP_SELECT, "?.new"}, VERDICT_DENY, NULL},
-        {POLICY("p", RULES(SELECT_ON("Allow", "\"*.new\""))), {OP_SELECT, "?.new"}, VERDICT_ALLOW, "s"},
-        {POLICY("p", RULES(SELECT_ON("Allow", "\"p*.new\""))), {OP_SELECT, "?.new"}, VERDICT_DENY, NULL},
+        {POLICY("p", RULES(SELECT_ON("Allow", "\"*.new\""))),
+         {OP_SELECT, "?.new"},
+         VERDICT_ALLOW,
+         "s"},
+        {POLICY("p", RULES(SELECT_ON("Allow", "\"p*.new\""))),
+         {OP_SELECT, "?.new"},
+         VERDICT_DENY,
+         NULL},
         {POLICY("p", RULES(ALL_READ)), {OP_SELECT, "?.new"}, VERDICT_ALLOW, "read"},
         /* a refusal holds in whatever schema it may be */
         {POLICY("p", RULES(ALL_READ SELECT_ON("Deny", "secret.keys"))),
-         {OP_SELECT, "?public.keys"}, VERDICT_DENY, "s"},
+         {OP_SELECT, "?public.keys"},
+         VERDICT_DENY,
+         "s"},
         {POLICY("p", RULES(ALL_READ SELECT_ON("Deny", "secret.keys"))),
-         {OP_SELECT, "?.keys"}, VERDICT_DENY, "s"},
+         {OP_SELECT, "?.keys"},
+         VERDICT_DENY,
+         "s"},
         {POLICY("p", RULES(ALL_READ SELECT_ON("Deny", "\"secret.*\""))),
-         {OP_SELECT, "?public.keys"}, VERDICT_DENY, "s"},
+         {OP_SELECT, "?public.keys"},
+         VERDICT_DENY,
+         "s"},
         {POLICY("p", RULES(ALL_READ SELECT_ON("Deny", "\"sec*.k*\""))),
-         {OP_SELECT, "?public.keys"}, VERDICT_DENY, "s"},
+         {OP_SELECT, "?public.keys"},
+         VERDICT_DENY,
+         "s"},
         {POLICY("p", RULES(ALL_READ SELECT_ON("Deny", "secret.keys"))),
-         {OP_SELECT, "?public.locks"}, VERDICT_ALLOW, "read"},
+         {OP_SELECT, "?public.locks"},
+         VERDICT_ALLOW,
+         "read"},
         {POLICY("p", RULES(ALL_READ SELECT_ON("Deny", "secret.keys"))),
-         {OP_SELECT, "public.keys"}, VERDICT_ALLOW, "read"},
+         {OP_SELECT, "public.keys"},
+         VERDICT_ALLOW,
+         "read"},
         /* so does the need for an approval, which for itself permits nothing elsewhere */
         {POLICY("p", RULES(ALL_READ SELECT_ON("RequireApproval", "secret.keys"))),
-         {OP_SELECT, "?public.keys"}, VERDICT_APPROVE, "s"},
+         {OP_SELECT, "?public.keys"},
+         VERDICT_APPROVE,
+         "s"},
         {POLICY("p", RULES(SELECT_ON("RequireApproval", "secret.keys"))),
-         {OP_SELECT, "?secret.keys"}, VERDICT_APPROVE, "s"},
+         {OP_SELECT, "?secret.keys"},
+         VERDICT_APPROVE,
+         "s"},
         {POLICY("p", RULES(SELECT_ON("RequireApproval", "secret.keys"))),
-         {OP_SELECT, "?public.keys"}, VERDICT_DENY, NULL},
+         {OP_SELECT, "?public.keys"},
+         VERDICT_DENY,
+         NULL},
     };
 
     (void)state;
@@ -306,10 +421,11 @@ static void test_patterns(void **state)
         struct policy_view *v;
         struct decision d;
 
-        snprintf(policies, sizeof policies,
-                 HEAD("GuardPolicy", "p") "spec:\n  rules:\n  - name: r\n    action: Allow\n    sql: "
-                                          "{operations: [Select], relations: [%s]}\n",
-                 rows[i].pattern);
+        snprintf(
+            policies, sizeof policies,
+            HEAD("GuardPolicy", "p") "spec:\n  rules:\n  - name: r\n    action: Allow\n    sql: "
+                                     "{operations: [Select], relations: [%s]}\n",
+            rows[i].pattern);
         v = view_of(policies);
         d = decide_thing(v, (struct thing){OP_SELECT, rows[i].relation});
         if ((d.verdict == VERDICT_ALLOW) != rows[i].matches)
@@ -322,14 +438,16 @@ static void test_patterns(void **state)
 
 static void test_worst_of_a_message(void **state)
 {
-    struct policy_view *v = view_of(POLICY("p", RULES(
-        RULE("name: read, action: Allow, sql: {operations: [Read, Transaction]}")
-        RULE("name: one, action: RequireApproval, sql: {operations: [Update]}, approval: {count: 1}")
-        RULE("name: two, action: RequireApproval, sql: {operations: [Delete]}, approval: {count: 2}")
-        RULE("name: nay, action: Deny, sql: {operations: [Drop]}"))));
+    struct policy_view *v = view_of(POLICY(
+        "p",
+        RULES(RULE("name: read, action: Allow, sql: {operations: [Read, Transaction]}") RULE(
+            "name: one, action: RequireApproval, sql: {operations: [Update]}, approval: {count: 1}")
+                  RULE("name: two, action: RequireApproval, sql: {operations: [Delete]}, approval: "
+                       "{count: 2}") RULE("name: nay, action: Deny, sql: {operations: [Drop]}"))));
     struct object select = {.op = OP_SELECT, .schema = "public", .name = "t"};
-    struct object writes[] = {{.op = OP_UPDATE, .where = WHERE_PRESENT, .schema = "public", .name = "t"},
-                              {.op = OP_DELETE, .where = WHERE_PRESENT, .schema = "public", .name = "t"}};
+    struct object writes[] = {
+        {.op = OP_UPDATE, .where = WHERE_PRESENT, .schema = "public", .name = "t"},
+        {.op = OP_DELETE, .where = WHERE_PRESENT, .schema = "public", .name = "t"}};
     struct object drop = {.op = OP_DROP, .schema = "public", .name = "t"};
     struct object nothing = {.op = OP_LISTEN};
     struct statement message[] = {{.objects = &select, .n_objects = 1},
@@ -377,13 +495,15 @@ static void test_empty_messages_and_statements(void **state)
 
 static void test_refused_by_the_analyser(void **state)
 {
-    struct policy_view *v = view_of(POLICY("p", RULES(
-        RULE("name: all, action: Allow, sql: {operations: [\"*\", Unknown]}")
-        RULE("name: pii, action: Mask, sql: {columns: [public.users.email]}"))));
+    struct policy_view *v = view_of(POLICY(
+        "p", RULES(RULE("name: all, action: Allow, sql: {operations: [\"*\", Unknown]}")
+                       RULE("name: pii, action: Mask, sql: {columns: [public.users.email]}"))));
     struct object select = {.op = OP_SELECT};
     struct statement message[] = {{.objects = &select, .n_objects = 1},
-                                  {.objects = &select, .n_objects = 1,
-                                   .denied = "email is masked\nand compared", .denied_rule = "pii"},
+                                  {.objects = &select,
+                                   .n_objects = 1,
+                                   .denied = "email is masked\nand compared",
+                                   .denied_rule = "pii"},
                                   {.denied = "no policy lifts this"}};
     struct decision d = decide_statement(v, message, 2);
 
@@ -422,14 +542,16 @@ static void test_functions(void **state)
         {ALL_READ CALLS("Allow", "pg_sleep"), "pg_catalog.pg_sleep", VERDICT_ALLOW, "read"},
         {ALL_READ CALLS("Allow", "purge"), "evil.purge", VERDICT_DENY, NULL},
         {ALL_READ CALLS("Allow", "\"p*\""), "purge", VERDICT_ALLOW, "read"},
-        {ALL_READ CALLS("Allow", "\"operator app.<->\""), "operator app.<->", VERDICT_ALLOW, "read"},
+        {ALL_READ CALLS("Allow", "\"operator app.<->\""), "operator app.<->", VERDICT_ALLOW,
+         "read"},
         {ALL_READ CALLS("Allow", "\"operator app.<->\""), "operator app.<=>", VERDICT_DENY, NULL},
         /* two dots could be two functions */
         {ALL_READ CALLS("Allow", "\"*.*\", \"*\""), "a.b.c", VERDICT_DENY, NULL},
         {ALL_READ CALLS("Allow", "app.purge") CALLS("Deny", "app.purge"), "app.purge", VERDICT_DENY,
          "f2"},
         {ALL_READ CALLS("Allow", "purge") CALLS("Deny", "app.purge"), "purge", VERDICT_DENY, "f2"},
-        {ALL_READ CALLS("Allow", "\"app.*\"") CALLS("Deny", "purge"), "app.purge", VERDICT_DENY, "f2"},
+        {ALL_READ CALLS("Allow", "\"app.*\"") CALLS("Deny", "purge"), "app.purge", VERDICT_DENY,
+         "f2"},
         {ALL_READ CALLS("RequireApproval", "app.purge"), "app.purge", VERDICT_APPROVE, "f"},
         {ALL_READ CALLS("Allow", "\"app.*\"") CALLS("RequireApproval", "app.purge"), "app.purge",
          VERDICT_APPROVE, "f2"},
@@ -440,7 +562,8 @@ static void test_functions(void **state)
         {ALL_READ RULE("name: u, action: Deny, sql: {operations: [Unknown]}"), "app.purge",
          VERDICT_DENY, "u"},
         {ALL_READ RULE("name: u, action: Deny, sql: {operations: [Unknown]}")
-             CALLS("Allow", "app.purge"), "app.purge", VERDICT_ALLOW, "read"},
+             CALLS("Allow", "app.purge"),
+         "app.purge", VERDICT_ALLOW, "read"},
         {ALL_READ RULE("name: u, action: Allow, sql: {operations: [Unknown]}"), "app.purge",
          VERDICT_ALLOW, "read"},
         {ALL_READ RULE("name: u, action: Allow, sql: {operations: [\"*\"]}"), "app.purge",
@@ -448,9 +571,11 @@ static void test_functions(void **state)
         {ALL_READ RULE("name: u, action: RequireApproval, sql: {operations: [Unknown]}"),
          "app.purge", VERDICT_APPROVE, "u"},
         {ALL_READ RULE("name: u, action: Allow, sql: {operations: [Unknown]}")
-             CALLS("RequireApproval", "app.purge"), "purge", VERDICT_APPROVE, "f"},
+             CALLS("RequireApproval", "app.purge"),
+         "purge", VERDICT_APPROVE, "f"},
         {ALL_READ RULE("name: u, action: Allow, sql: {operations: [Unknown]}")
-             CALLS("Deny", "app.purge"), "purge", VERDICT_DENY, "f"},
+             CALLS("Deny", "app.purge"),
+         "purge", VERDICT_DENY, "f"},
         /* naming the operation is not naming the function */
         {ALL_READ RULE("name: c, action: Allow, sql: {operations: [Call, FunctionCall]}"),
          "app.purge", VERDICT_DENY, NULL},
@@ -484,32 +609,41 @@ static void test_functions(void **state)
 
 static void test_reasons(void **state)
 {
-    static const char rules[] =
-        POLICY("coding-agents", RULES(PUBLIC_READ
-            RULE("name: ddl, action: Deny, message: open a migration PR, sql: {operations: [DDL]}")
-            RULE("name: ask, action: RequireApproval, message: say why, sql: {operations: [Delete]}")));
+    static const char rules[] = POLICY(
+        "coding-agents",
+        RULES(PUBLIC_READ RULE("name: ddl, action: Deny, message: open a migration PR, sql: "
+                               "{operations: [DDL]}") RULE(
+            "name: ask, action: RequireApproval, message: say why, sql: {operations: [Delete]}")));
     static const struct {
         struct thing thing;
         const char *reason, *message;
     } rows[] = {
         {{OP_UPDATE, "public.orders", WHERE_PRESENT},
-         "Update on public.orders: no rule of policy 'coding-agents' allows it", NULL},
+         "Update on public.orders: no rule of policy 'coding-agents' allows it",
+         NULL},
         {{OP_UPDATE, "public.orders", WHERE_ABSENT},
-         "Update without WHERE on public.orders: no rule of policy 'coding-agents' allows it", NULL},
+         "Update without WHERE on public.orders: no rule of policy 'coding-agents' allows it",
+         NULL},
         {{OP_SELECT, "?x.orders"},
-         "Select on orders (not in the catalogue): no rule of policy 'coding-agents' allows it", NULL},
+         "Select on orders (not in the catalogue): no rule of policy 'coding-agents' allows it",
+         NULL},
         {{OP_DROP, "public.users"},
-         "rule 'ddl' of policy 'coding-agents' refuses Drop on public.users", "open a migration PR"},
+         "rule 'ddl' of policy 'coding-agents' refuses Drop on public.users",
+         "open a migration PR"},
         {{OP_DELETE, "public.users", WHERE_PRESENT},
-         "rule 'ask' of policy 'coding-agents' requires approval of Delete on public.users", "say why"},
+         "rule 'ask' of policy 'coding-agents' requires approval of Delete on public.users",
+         "say why"},
         {{OP_UNKNOWN, NULL},
          "an operation that the guard does not know (Unknown): no rule of policy 'coding-agents' "
-         "allows it", NULL},
+         "allows it",
+         NULL},
         {{.op = OP_SELECT, .relation = "pg_catalog.pg_authid", .sensitive = true},
          "Select on pg_catalog.pg_authid, a sensitive system catalogue: no rule of policy "
-         "'coding-agents' allows it by its exact name", NULL},
+         "'coding-agents' allows it by its exact name",
+         NULL},
         {{OP_SELECT, "x.a\nb\x01"},
-         "Select on x.a?b?: no rule of policy 'coding-agents' allows it", NULL},
+         "Select on x.a?b?: no rule of policy 'coding-agents' allows it",
+         NULL},
         {{OP_SELECT, "public.x"}, "", NULL},
     };
     struct policy_view *v = view_of(rules);
@@ -532,14 +666,15 @@ static void test_reasons(void **state)
 
 static void test_reason_of_many_policies(void **state)
 {
-    struct policy_view *v = view_of(POLICY("a", RULES(PUBLIC_READ)) POLICY("b", RULES(PUBLIC_READ)));
+    struct policy_view *v =
+        view_of(POLICY("a", RULES(PUBLIC_READ)) POLICY("b", RULES(PUBLIC_READ)));
     struct decision d = decide_thing(v, (struct thing){OP_DO});
 
     (void)state;
     assert_string_equal(d.reason, "Do: no rule of policies 'a' and 'b' allows it");
     policy_view_unref(v);
     v = view_of(POLICY("a", RULES(PUBLIC_READ)) POLICY("b", RULES(PUBLIC_READ))
-                POLICY("c", RULES(PUBLIC_READ)) POLICY("d", RULES(PUBLIC_READ)));
+                    POLICY("c", RULES(PUBLIC_READ)) POLICY("d", RULES(PUBLIC_READ)));
     d = decide_thing(v, (struct thing){OP_DO});
     assert_string_equal(d.reason, "Do: no rule of policies 'a', 'b' and 2 more allows it");
     policy_view_unref(v);
@@ -579,8 +714,9 @@ static void test_empty_view_says_what_to_do(void **state)
     (void)state;
     assert_true(policy_view_empty(v));
     assert_int_equal(d.verdict, VERDICT_DENY);
-    assert_string_equal(d.reason, "no policy selects the agent coder-0 (namespace 'agents') for the "
-                                  "target 'db', database 'orders'; ask for a GuardPolicy that names it");
+    assert_string_equal(d.reason,
+                        "no policy selects the agent coder-0 (namespace 'agents') for the "
+                        "target 'db', database 'orders'; ask for a GuardPolicy that names it");
     policy_view_unref(v);
 }
 
@@ -612,9 +748,12 @@ static void test_strictest_approval(void **state)
 
             snprintf(policies, sizeof policies,
                      HEAD("GuardPolicy", "p") "spec:\n  rules:\n"
-                     "  - {name: one, action: RequireApproval, sql: {operations: [Drop]}, approval: %s}\n"
-                     "  - {name: two, action: RequireApproval, sql: {operations: [Drop], relations: "
-                     "['*.t']}, approval: %s}\n", ladder[i], ladder[j]);
+                                              "  - {name: one, action: RequireApproval, sql: "
+                                              "{operations: [Drop]}, approval: %s}\n"
+                                              "  - {name: two, action: RequireApproval, sql: "
+                                              "{operations: [Drop], relations: "
+                                              "['*.t']}, approval: %s}\n",
+                     ladder[i], ladder[j]);
             v = view_of(policies);
             d = decide_thing(v, (struct thing){OP_DROP, "public.t"});
             assert_int_equal(d.verdict, VERDICT_APPROVE);
@@ -627,11 +766,13 @@ static void test_strictest_approval(void **state)
 
 static void test_approval_settings(void **state)
 {
-    struct policy_view *v = view_of(POLICY("p", RULES(
-        RULE("name: plain, action: RequireApproval, sql: {operations: [Drop]}")
-        RULE("name: full, action: RequireApproval, sql: {operations: [Alter]}, approval: {approvers: "
-             "{groups: [dba, sre], users: [ann]}, count: 2, allowSelf: true, requireReason: true, "
-             "delivery: Ticket, timeout: 1h30m, validFor: 15m, uses: 3}"))));
+    struct policy_view *v = view_of(POLICY(
+        "p",
+        RULES(RULE("name: plain, action: RequireApproval, sql: {operations: [Drop]}") RULE(
+            "name: full, action: RequireApproval, sql: {operations: [Alter]}, approval: "
+            "{approvers: "
+            "{groups: [dba, sre], users: [ann]}, count: 2, allowSelf: true, requireReason: true, "
+            "delivery: Ticket, timeout: 1h30m, validFor: 15m, uses: 3}"))));
     const struct approval_settings *a = decide_thing(v, (struct thing){OP_DROP, "a.b"}).approval;
 
     (void)state;

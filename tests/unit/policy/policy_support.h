@@ -12,7 +12,8 @@
 
 #include "sidecar/policy/policy.h"
 
-#define HEAD(kind, name) "apiVersion: chaperone.dev/v1alpha1\nkind: " kind "\nmetadata: {name: " name "}\n"
+#define HEAD(kind, name)                                                                           \
+    "apiVersion: chaperone.dev/v1alpha1\nkind: " kind "\nmetadata: {name: " name "}\n"
 #define POLICY(name, spec)  HEAD("GuardPolicy", name) "spec:\n" spec "\n---\n"
 #define CLUSTER(name, spec) HEAD("ClusterGuardPolicy", name) "spec:\n" spec "\n---\n"
 #define RULES(...)          "  rules:\n" __VA_ARGS__
@@ -81,8 +82,11 @@ struct thing {
 
 static inline struct object object_of(const struct thing *t, char text[static 128])
 {
-    struct object o = {.op = t->op, .where = t->where, .implied = t->implied,
-                       .metadata = t->metadata, .sensitive = t->sensitive};
+    struct object o = {.op = t->op,
+                       .where = t->where,
+                       .implied = t->implied,
+                       .metadata = t->metadata,
+                       .sensitive = t->sensitive};
     const char *r = t->relation;
     char *dot;
 

@@ -48,7 +48,8 @@ static void test_documents(void **state)
          "p.yaml:1: apiVersion: unknown version 'v1' of Secret (expected chaperone.dev/v1alpha1)"},
         {"apiVersion: chaperone.dev/v1alpha1\nkind: GuardPolcy",
          "p.yaml:2: kind: unknown kind 'GuardPolcy' (did you mean GuardPolicy?)"},
-        {"apiVersion: chaperone.dev/v1alpha1\nkind: Banana", "p.yaml:2: kind: unknown kind 'Banana'"},
+        {"apiVersion: chaperone.dev/v1alpha1\nkind: Banana",
+         "p.yaml:2: kind: unknown kind 'Banana'"},
         {HEAD("ApprovalRequest", "p") "spec: {}",
          "p.yaml:2: kind: an ApprovalRequest is made by a guard and decided by people; it is no "
          "policy"},
@@ -60,9 +61,9 @@ static void test_documents(void **state)
         {HEAD("GuardPolicy", "p") "spec:\n", "p.yaml:4: spec: expected a mapping, found nothing"},
         {HEAD("GuardPolicy", "p") "spec: {}\nstaus: {}",
          "p.yaml:5: staus: unknown field (did you mean status?)"},
-        {HEAD("GuardPolicy", "P_1") "spec: {}",
-         "p.yaml:3: metadata.name: 'P_1' is not a name: lower-case letters, digits, '-' and '.', at "
-         "most 253"},
+        {HEAD("GuardPolicy", "P_1") "spec: {}", "p.yaml:3: metadata.name: 'P_1' is not a name: "
+                                                "lower-case letters, digits, '-' and '.', at "
+                                                "most 253"},
         {HEAD("GuardPolicy", "p-") "spec: {}",
          "p.yaml:3: metadata.name: 'p-' is not a name: lower-case letters, digits, '-' and '.', at "
          "most 253"},
@@ -70,7 +71,8 @@ static void test_documents(void **state)
          "p.yaml:3: metadata.name: 'a..b' is not a name: lower-case letters, digits, '-' and '.', "
          "at most 253"},
         {HEAD("GuardPolicy", "p, namespace: a.b") "spec: {}",
-         "p.yaml:3: metadata.namespace: 'a.b' is not a name: lower-case letters, digits and '-', at "
+         "p.yaml:3: metadata.namespace: 'a.b' is not a name: lower-case letters, digits and '-', "
+         "at "
          "most 63"},
         {HEAD("GuardPolicy", "p, namepace: x") "spec: {}",
          "p.yaml:3: metadata.namepace: unknown field (did you mean namespace?)"},
@@ -168,7 +170,8 @@ static void test_sql_rules(void **state)
         {SQL("operations: [Read], relatons: [a.b]"),
          "p.yaml:5: spec.rules[0].sql.relatons: unknown field (did you mean relations?)"},
         {SQL("operations: [Read], relations: []"),
-         "p.yaml:5: spec.rules[0].sql.relations: an empty list says nothing; leave the field out or "
+         "p.yaml:5: spec.rules[0].sql.relations: an empty list says nothing; leave the field out "
+         "or "
          "fill it"},
         {SQL("operations: [Read], relations: [users]"),
          "p.yaml:5: spec.rules[0].sql.relations[0]: expected schema.relation; for any schema write "
@@ -186,10 +189,12 @@ static void test_sql_rules(void **state)
          "p.yaml:5: spec.rules[0].sql.relations[0]: expected a dot after the quoted name in "
          "'a.\"b\"c'"},
         {SQL("operations: [Read], relations: ['a.us?rs']"),
-         "p.yaml:5: spec.rules[0].sql.relations[0]: '?' needs double quotes around the name; only * "
+         "p.yaml:5: spec.rules[0].sql.relations[0]: '?' needs double quotes around the name; only "
+         "* "
          "is a wildcard"},
         {SQL("operations: [Read], relations: ['a.b; drop']"),
-         "p.yaml:5: spec.rules[0].sql.relations[0]: ';' needs double quotes around the name; only * "
+         "p.yaml:5: spec.rules[0].sql.relations[0]: ';' needs double quotes around the name; only "
+         "* "
          "is a wildcard"},
         {SQL("operations: [Begin, Set], relations: [a.b]"),
          "p.yaml:5: spec.rules[0].sql.relations: none of the rule's operations has a relation"},
@@ -201,7 +206,8 @@ static void test_sql_rules(void **state)
          "p.yaml:5: spec.rules[0].sql.functions[0]: 'a.b.c' has too many parts; write names with "
          "dots in double quotes"},
         {SQL("operations: [Read], functions: ['f()']"),
-         "p.yaml:5: spec.rules[0].sql.functions[0]: '(' needs double quotes around the name; only * "
+         "p.yaml:5: spec.rules[0].sql.functions[0]: '(' needs double quotes around the name; only "
+         "* "
          "is a wildcard"},
         {SQL("operations: [Read], functions: [' f']"),
          "p.yaml:5: spec.rules[0].sql.functions[0]: begins or ends with a blank"},
@@ -212,9 +218,11 @@ static void test_sql_rules(void **state)
          "p.yaml:5: spec.rules[0].kube: a rule has only one of sql, kube and ssh; make it two "
          "rules"},
         {R("action: Deny, sql: {operations: [Read]}, ssh: {requests: [exec]}"),
-         "p.yaml:5: spec.rules[0].ssh: a rule has only one of sql, kube and ssh; make it two rules"},
+         "p.yaml:5: spec.rules[0].ssh: a rule has only one of sql, kube and ssh; make it two "
+         "rules"},
         {R("action: Deny, kube: {resources: [pods]}, ssh: {requests: [exec]}"),
-         "p.yaml:5: spec.rules[0].ssh: a rule has only one of sql, kube and ssh; make it two rules"},
+         "p.yaml:5: spec.rules[0].ssh: a rule has only one of sql, kube and ssh; make it two "
+         "rules"},
         {R("action: Allow, message: hello, sql: {operations: [Read]}"),
          "p.yaml:5: spec.rules[0].message: only in rules that refuse or ask"},
         {R("action: Deny, message: \"a\\tb\", sql: {operations: [Read]}"),
@@ -231,8 +239,10 @@ static void test_mask_rules(void **state)
 {
 #define MASK(more) R("action: Mask, " more)
     static const struct refusal rows[] = {
-        {MASK("mask: {}"), "p.yaml:5: spec.rules[0]: a Mask rule needs sql.columns, values or kube"},
-        {MASK("ssh: {requests: [exec]}"), "p.yaml:5: spec.rules[0].ssh: nothing of ssh can be masked"},
+        {MASK("mask: {}"),
+         "p.yaml:5: spec.rules[0]: a Mask rule needs sql.columns, values or kube"},
+        {MASK("ssh: {requests: [exec]}"),
+         "p.yaml:5: spec.rules[0].ssh: nothing of ssh can be masked"},
         {MASK("sql: {operations: [Read]}"),
          "p.yaml:5: spec.rules[0].sql.operations: a Mask rule has only sql.columns; other rules "
          "decide on operations"},
@@ -263,9 +273,9 @@ static void test_mask_rules(void **state)
         {MASK("values: {detectors: [email]}, mask: {writeBack: Allow}"),
          "p.yaml:5: spec.rules[0].mask.writeBack: only for masks of columns"},
         {MASK("values: {}"), "p.yaml:5: spec.rules[0].values.detectors: required"},
-        {MASK("values: {detectors: []}"),
-         "p.yaml:5: spec.rules[0].values.detectors: an empty list says nothing; leave the field out "
-         "or fill it"},
+        {MASK("values: {detectors: []}"), "p.yaml:5: spec.rules[0].values.detectors: an empty list "
+                                          "says nothing; leave the field out "
+                                          "or fill it"},
         {MASK("values: {detectors: [emial]}"),
          "p.yaml:5: spec.rules[0].values.detectors[0]: unknown detector 'emial' (did you mean "
          "email?)"},
@@ -285,8 +295,9 @@ static void test_mask_rules(void **state)
 
 static void test_approvals(void **state)
 {
-#define ASK(approval) R("action: RequireApproval, sql: {operations: [Read]}, approval: {" approval "}")
-#define AT            "p.yaml:5: spec.rules[0].approval."
+#define ASK(approval)                                                                              \
+    R("action: RequireApproval, sql: {operations: [Read]}, approval: {" approval "}")
+#define AT "p.yaml:5: spec.rules[0].approval."
     static const struct refusal rows[] = {
         {R("action: Allow, sql: {operations: [Read]}, approval: {}"),
          "p.yaml:5: spec.rules[0].approval: only in a rule with action RequireApproval"},
@@ -313,7 +324,8 @@ static void test_approvals(void **state)
         {ASK("validFor: 999999999h"), AT "validFor: must be between 1s and 86400s"},
         {ASK("validFor: 9999999999s"),
          AT "validFor: '9999999999s' is not a duration such as 60s, 10m or 1h"},
-        {ASK("validFor: []"), AT "validFor: expected a duration such as 60s, 10m or 1h, found a list"},
+        {ASK("validFor: []"),
+         AT "validFor: expected a duration such as 60s, 10m or 1h, found a list"},
         {ASK("delivery: Wait"), AT "delivery: unknown delivery 'Wait'"},
         {ASK("allowself: true"), AT "allowself: unknown field (did you mean allowSelf?)"},
         {ASK("approvers: {}"), AT "approvers: names nobody; leave it out if anyone who may approve "
@@ -367,7 +379,8 @@ static void test_kube_and_ssh_rules(void **state)
          "p.yaml:5: spec.rules[0].ssh.argv[0]: an empty list says nothing; leave the field out or "
          "fill it"},
         {SSH("requests: [exec], argv: [[df, -1]]"),
-         "p.yaml:5: spec.rules[0].ssh.argv[0][1]: expected a string, found a whole number (-1); put "
+         "p.yaml:5: spec.rules[0].ssh.argv[0][1]: expected a string, found a whole number (-1); "
+         "put "
          "it in quotes"},
         {SSH("requests: [sftp], argv: [[ls]]"),
          "p.yaml:5: spec.rules[0].ssh.argv: only with the request exec"},
@@ -433,7 +446,8 @@ static void test_subjects_and_targets(void **state)
          "p.yaml:5: spec.targets[0].name: 'other/db': a policy can only name targets of its own "
          "namespace"},
         {P("  targets: [{name: db, namespace: other}]"),
-         "p.yaml:5: spec.targets[0].namespace: a policy can only name targets of its own namespace; "
+         "p.yaml:5: spec.targets[0].namespace: a policy can only name targets of its own "
+         "namespace; "
          "leave this out"},
         {DB P("  targets: [{name: db, databases: []}]"),
          "p.yaml:10: spec.targets[0].databases: an empty list says nothing; leave the field out or "
@@ -442,9 +456,11 @@ static void test_subjects_and_targets(void **state)
          "p.yaml:10: spec.targets[0].namespaces: the target 'db' has no namespaces"},
         {P("  targets: [{name: kubernetes, databases: [shop]}]"),
          "p.yaml:5: spec.targets[0].databases: the target 'kubernetes' has no databases"},
-        {HEAD("GuardTarget", "db, namespace: a")
-         "spec: {protocol: tcp, hosts: [h.x], ports: [1]}\n---\n"
-         HEAD("GuardPolicy", "p, namespace: b") "spec: {targets: [{name: db}]}",
+        {HEAD("GuardTarget", "db, namespace: a") "spec: {protocol: tcp, hosts: [h.x], ports: "
+                                                 "[1]}\n---\n" HEAD(
+                                                     "GuardPolicy",
+                                                     "p, namespace: b") "spec: {targets: [{name: "
+                                                                        "db}]}",
          "p.yaml:9: spec.targets[0].name: there is no GuardTarget 'db'"},
         {P("  egress: [{host: a.b}]"), "p.yaml:5: spec.egress[0].ports: required"},
         {P("  egress: [{ports: [443]}]"), "p.yaml:5: spec.egress[0].host: required"},
@@ -518,9 +534,9 @@ static void test_targets(void **state)
         {PG("tls: {caSecretRef: {name: ca, namespace: x}}"),
          "p.yaml:5: spec.tls.caSecretRef.namespace: a target's secrets are of its own namespace; "
          "leave this out"},
-        {PG("tls: {caSecretRef: {name: ../x}}"),
-         "p.yaml:5: spec.tls.caSecretRef.name: '../x' is not a name: lower-case letters, digits, '-' "
-         "and '.', at most 253"},
+        {PG("tls: {caSecretRef: {name: ../x}}"), "p.yaml:5: spec.tls.caSecretRef.name: '../x' is "
+                                                 "not a name: lower-case letters, digits, '-' "
+                                                 "and '.', at most 253"},
         {PG("tls: {caSecretRef: {name: ca, key: ../x}}"),
          "p.yaml:5: spec.tls.caSecretRef.key: '../x' is not a secret's key"},
         {PG("tls: {serverName: 10.0.0.0/8}"),
@@ -553,7 +569,8 @@ static void test_targets(void **state)
          "p.yaml:5: spec.tls: not for protocol tcp"},
         {T("{protocol: tcp, hosts: [a.b], ports: [1], credentials: {secretRef: {name: a}}}"),
          "p.yaml:5: spec.credentials: not for protocol tcp: the guard only relays"},
-        {T("{protocol: postgres, hosts: [10.0.0.1, 0.0.0.0/0], ports: [1], credentials: {secretRef: "
+        {T("{protocol: postgres, hosts: [10.0.0.1, 0.0.0.0/0], ports: [1], credentials: "
+           "{secretRef: "
            "{name: a}}}"),
          "p.yaml:5: spec.hosts: '0.0.0.0/0' is every address; a target with credentials has to say "
          "where they may go"},

@@ -21,8 +21,8 @@ static void test_names_go_both_ways(void **state)
 
 static void test_unknown_names(void **state)
 {
-    static const char *const wrong[] = {"",      "select", "SELECT", "Select ", "Selec", "Selects",
-                                        "read",  "**",     "Copy",   "Truncate,Drop"};
+    static const char *const wrong[] = {"",        "select", "SELECT", "Select ", "Selec",
+                                        "Selects", "read",   "**",     "Copy",    "Truncate,Drop"};
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++)

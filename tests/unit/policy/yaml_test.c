@@ -58,20 +58,50 @@ static void test_scalar_types(void **state)
         enum node_type type;
         int64_t number;
     } rows[] = {
-        {"", NODE_NULL, 0}, {"~", NODE_NULL, 0}, {"null", NODE_NULL, 0}, {"''", NODE_STRING, 0},
-        {"'null'", NODE_STRING, 0}, {"true", NODE_BOOL, 1}, {"False", NODE_BOOL, 0},
-        {"'true'", NODE_STRING, 0}, {"yes", NODE_BOOL, -1}, {"No", NODE_BOOL, -1},
-        {"on", NODE_BOOL, -1}, {"OFF", NODE_BOOL, -1}, {"y", NODE_BOOL, -1}, {"N", NODE_BOOL, -1},
-        {"'on'", NODE_STRING, 0}, {"yess", NODE_STRING, 0}, {"0", NODE_INT, 0}, {"-7", NODE_INT, -7},
-        {"9223372036854775807", NODE_INT, INT64_MAX}, {"9223372036854775808", NODE_FLOAT, 0},
-        {"+1", NODE_FLOAT, 0}, {"010", NODE_FLOAT, 0}, {"0o10", NODE_FLOAT, 0},
-        {"0x1F", NODE_FLOAT, 0}, {"0b1", NODE_FLOAT, 0}, {"1_000", NODE_FLOAT, 0},
-        {"1.5", NODE_FLOAT, 0}, {".5", NODE_FLOAT, 0}, {"1e3", NODE_FLOAT, 0},
-        {"-.inf", NODE_FLOAT, 0}, {".NaN", NODE_FLOAT, 0}, {"1e", NODE_STRING, 0},
-        {"1.2.3", NODE_STRING, 0}, {".", NODE_STRING, 0}, {"-", NODE_STRING, 0},
-        {"60s", NODE_STRING, 0}, {"0x", NODE_STRING, 0}, {"10.1.2.3", NODE_STRING, 0},
-        {"'12'", NODE_STRING, 0}, {"\"12\"", NODE_STRING, 0}, {"!!str 12", NODE_STRING, 0},
-        {"! 12", NODE_STRING, 0}, {"!!int 12", NODE_INT, 12}, {"!!int '12'", NODE_INT, 12},
+        {"", NODE_NULL, 0},
+        {"~", NODE_NULL, 0},
+        {"null", NODE_NULL, 0},
+        {"''", NODE_STRING, 0},
+        {"'null'", NODE_STRING, 0},
+        {"true", NODE_BOOL, 1},
+        {"False", NODE_BOOL, 0},
+        {"'true'", NODE_STRING, 0},
+        {"yes", NODE_BOOL, -1},
+        {"No", NODE_BOOL, -1},
+        {"on", NODE_BOOL, -1},
+        {"OFF", NODE_BOOL, -1},
+        {"y", NODE_BOOL, -1},
+        {"N", NODE_BOOL, -1},
+        {"'on'", NODE_STRING, 0},
+        {"yess", NODE_STRING, 0},
+        {"0", NODE_INT, 0},
+        {"-7", NODE_INT, -7},
+        {"9223372036854775807", NODE_INT, INT64_MAX},
+        {"9223372036854775808", NODE_FLOAT, 0},
+        {"+1", NODE_FLOAT, 0},
+        {"010", NODE_FLOAT, 0},
+        {"0o10", NODE_FLOAT, 0},
+        {"0x1F", NODE_FLOAT, 0},
+        {"0b1", NODE_FLOAT, 0},
+        {"1_000", NODE_FLOAT, 0},
+        {"1.5", NODE_FLOAT, 0},
+        {".5", NODE_FLOAT, 0},
+        {"1e3", NODE_FLOAT, 0},
+        {"-.inf", NODE_FLOAT, 0},
+        {".NaN", NODE_FLOAT, 0},
+        {"1e", NODE_STRING, 0},
+        {"1.2.3", NODE_STRING, 0},
+        {".", NODE_STRING, 0},
+        {"-", NODE_STRING, 0},
+        {"60s", NODE_STRING, 0},
+        {"0x", NODE_STRING, 0},
+        {"10.1.2.3", NODE_STRING, 0},
+        {"'12'", NODE_STRING, 0},
+        {"\"12\"", NODE_STRING, 0},
+        {"!!str 12", NODE_STRING, 0},
+        {"! 12", NODE_STRING, 0},
+        {"!!int 12", NODE_INT, 12},
+        {"!!int '12'", NODE_INT, 12},
         {"!!bool true", NODE_BOOL, 1},
     };
 
@@ -91,8 +121,9 @@ static void test_scalar_types(void **state)
 
 static void test_structure_and_lines(void **state)
 {
-    const struct yamltree_document *d = parse("# head\na:\n  - 1\n  - {b: c}\nd: &x\n  e: |\n    f\n"
-                                              "    g\nh: *x\n---\n---\nlast\n");
+    const struct yamltree_document *d =
+        parse("# head\na:\n  - 1\n  - {b: c}\nd: &x\n  e: |\n    f\n"
+              "    g\nh: *x\n---\n---\nlast\n");
     const struct node *root = d->root, *list = root->items->value, *alias;
 
     (void)state;
@@ -153,7 +184,8 @@ static void test_refusals(void **state)
         {"a: !!set {b}", "f:1: YAML: the tag 'tag:yaml.org,2002:set' is not supported"},
         {"a: !!python/object:os.system b",
          "f:1: YAML: the value is not what its tag says, or the tag is not supported"},
-        {"a: !!int x", "f:1: YAML: the value is not what its tag says, or the tag is not supported"},
+        {"a: !!int x",
+         "f:1: YAML: the value is not what its tag says, or the tag is not supported"},
         {"a: !!binary aGk=",
          "f:1: YAML: the value is not what its tag says, or the tag is not supported"},
         {"a: \"x\\0y\"", "f:1: YAML: a string contains a NUL byte"},
@@ -266,9 +298,15 @@ int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_scalar_types), TEST(test_structure_and_lines), TEST(test_json),
-        TEST(test_refusals), TEST(test_billion_laughs), TEST(test_depth),
-        TEST(test_depth_through_aliases), TEST(test_anchors), TEST(test_sizes),
+        TEST(test_scalar_types),
+        TEST(test_structure_and_lines),
+        TEST(test_json),
+        TEST(test_refusals),
+        TEST(test_billion_laughs),
+        TEST(test_depth),
+        TEST(test_depth_through_aliases),
+        TEST(test_anchors),
+        TEST(test_sizes),
         TEST(test_many_keys),
     };
 

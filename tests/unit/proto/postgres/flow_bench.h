@@ -10,6 +10,7 @@
 #include "sidecar/proto/postgres/context.h"
 #include "sidecar/proto/postgres/flow.h"
 #include "sidecar/sql/catalog.h"
+#include "src-common/clock.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -294,7 +295,8 @@ static void bench_open(struct bench *b, const char *policy)
     if (pgflow_init(&b->flow, s, &b->relay, pgcontext_ref(bench_context(b->policy))) != 0)
         bench_die("flow", "out of memory");
     b->flow.search_path = strdup("pg_catalog\npublic");
-    b->flow.catalog_at_ms = UINT64_MAX / 2; /* never old: `age` is for postgres.c's clock */
+    b->flow.catalog_at_ms = clock_mono_ms();
+    b->flow.schema_seen = pgcatalog_changes();
     snprintf(b->flow.user, sizeof b->flow.user, "app");
     snprintf(b->flow.database, sizeof b->flow.database, "app");
 }
@@ -420,7 +422,7 @@ static void bench_finish_collector(struct bench *b)
         f->context = context;
         free(f->search_path);
         f->search_path = path;
-        f->catalog_stale = false;
+        f->schema_seen = c->schema_seen;
         f->refreshed = true;
         pgflow_resume(f);
     }
@@ -463,8 +465,8 @@ static void bench_feed(struct bench *b, enum side from, struct bytes chunk)
         bench_finish_collector(b);
     }
     bench_drain(b);
+    bench_serve(b); /* a text to be judged may still lie in the chunk */
     free(copy);
-    bench_serve(b);
 }
 
 /* ---- what postgres.c does on the inbox ---- */
