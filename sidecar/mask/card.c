@@ -16,25 +16,25 @@ static const struct card_range {
     unsigned digits, first, last;
     uint32_t lengths;
 } ranges[] = {
-    {1, 4,    4,    LEN(13) | LEN(16) | LEN(19)     }, /* Visa */
-    {2, 51,   55,   LEN(16)                         }, /* Mastercard */
-    {4, 2221, 2720, LEN(16)                         }, /* Mastercard */
-    {2, 34,   34,   LEN(15)                         }, /* American Express */
-    {2, 37,   37,   LEN(15)                         }, /* American Express */
-    {3, 300,  305,  LEN(14) | LEN_16_TO_19          }, /* Diners Club */
-    {2, 36,   36,   LEN(14) | LEN(15) | LEN_16_TO_19}, /* Diners Club */
-    {2, 38,   39,   LEN(14) | LEN_16_TO_19          }, /* Diners Club */
-    {4, 3528, 3589, LEN_16_TO_19                    }, /* JCB */
-    {2, 60,   60,   LEN_16_TO_19                    }, /* Discover, RuPay */
-    {3, 644,  659,  LEN_16_TO_19                    }, /* Discover, RuPay */
-    {2, 62,   62,   LEN_16_TO_19                    }, /* UnionPay */
-    {4, 8100, 8171, LEN_16_TO_19                    }, /* UnionPay */
-    {4, 2200, 2205, LEN_16_TO_19                    }, /* Mir */
-    {2, 50,   50,   LEN_13_TO_19                    }, /* Maestro, Verve, RuPay */
-    {2, 56,   58,   LEN_13_TO_19                    }, /* Maestro */
-    {2, 63,   63,   LEN_13_TO_19                    }, /* Maestro */
-    {2, 67,   67,   LEN_13_TO_19                    }, /* Maestro */
-    {4, 9792, 9792, LEN(16)                         }, /* Troy */
+    {1, 4, 4, LEN(13) | LEN(16) | LEN(19)},        /* Visa */
+    {2, 51, 55, LEN(16)},                          /* Mastercard */
+    {4, 2221, 2720, LEN(16)},                      /* Mastercard */
+    {2, 34, 34, LEN(15)},                          /* American Express */
+    {2, 37, 37, LEN(15)},                          /* American Express */
+    {3, 300, 305, LEN(14) | LEN_16_TO_19},         /* Diners Club */
+    {2, 36, 36, LEN(14) | LEN(15) | LEN_16_TO_19}, /* Diners Club */
+    {2, 38, 39, LEN(14) | LEN_16_TO_19},           /* Diners Club */
+    {4, 3528, 3589, LEN_16_TO_19},                 /* JCB */
+    {2, 60, 60, LEN_16_TO_19},                     /* Discover, RuPay */
+    {3, 644, 659, LEN_16_TO_19},                   /* Discover, RuPay */
+    {2, 62, 62, LEN_16_TO_19},                     /* UnionPay */
+    {4, 8100, 8171, LEN_16_TO_19},                 /* UnionPay */
+    {4, 2200, 2205, LEN_16_TO_19},                 /* Mir */
+    {2, 50, 50, LEN_13_TO_19},                     /* Maestro, Verve, RuPay */
+    {2, 56, 58, LEN_13_TO_19},                     /* Maestro */
+    {2, 63, 63, LEN_13_TO_19},                     /* Maestro */
+    {2, 67, 67, LEN_13_TO_19},                     /* Maestro */
+    {4, 9792, 9792, LEN(16)},                      /* Troy */
 };
 
 static bool issued(const uint8_t *digits, unsigned n)

@@ -38,8 +38,8 @@ struct span { /* a match: text[start..end) */
 struct detector_set;   /* compiled; immutable; shared by threads */
 struct detect_scratch; /* working memory; one per thread */
 
-/* `detectors` is a bit set over enum detector. Takes up to 100 ms: not on a loop. Sets with the
- * same detectors are compiled once per process and shared. -ENOMEM, -EINVAL. */
+/* `detectors` is a bit set over enum detector. Sets with the same detectors are made once per
+ * process and shared. Any thread. -ENOMEM; -EINVAL for none or unknown ones. */
 int detector_set_get(uint32_t detectors, struct detector_set **ret, struct error *err) MUST_CHECK;
 void detector_set_unref(struct detector_set *s); /* accepts NULL */
 DEFINE_CLEANUP(struct detector_set *, detector_set_unref)

@@ -110,18 +110,31 @@ void private_key_check(struct scan *s, size_t at)
     s->at = end;
 }
 
+/* The first "-----END " that begins in [from, to), or `to`. In slices, so that no search looks at
+ * much more than it passes over. */
+static size_t next_end_line(struct bytes t, size_t from, size_t to)
+{
+    static const char line[] = "-----END ";
+    const size_t len = sizeof line - 1;
+
+    while (from < to) {
+        size_t slice = min_size(to - from, 4096);
+        const uint8_t *at = memmem(t.p + from, min_size(slice + len - 1, t.len - from), line, len);
+
+        if (at)
+            return (size_t)(at - t.p);
+        from += slice;
+    }
+    return to;
+}
+
 void private_key_go_on(struct scan *s, size_t to)
 {
     struct bytes t = s->text;
-    const uint8_t *dashes;
     size_t from = s->at, end = 0;
 
-    while (!end && from < to && (dashes = memmem(t.p + from, t.len - from, "-----END ", 9))) {
-        from = (size_t)(dashes - t.p);
-        if (from < to)
-            end = label_end(t, from + 9);
-        from++;
-    }
+    while (!end && (from = next_end_line(t, from, to)) < to)
+        end = label_end(t, from++ + 9);
     s->key_open = !end;
     s->at = end ? end : to;
     scan_report(s, s->key_start, s->at, DETECT_PRIVATE_KEY);

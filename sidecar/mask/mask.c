@@ -133,8 +133,8 @@ static void stop_at_match(struct scan *s, size_t start, size_t end, enum detecto
     s->stop = true;
 }
 
-/* What is shown must not be a secret by itself: a key that passes for the domain of the address in front of
- * it, "::1" at the end of something longer. */
+/* What is shown must not be a secret by itself: a key that passes for the domain of the address in
+ * front of it, "::1" at the end of something longer. */
 static bool has_match(const struct masker *m, struct bytes t)
 {
     struct scan s = {.text = t, .triggers = m->triggers, .report = stop_at_match};

@@ -7,17 +7,17 @@
 #define WIDE   "\xef" /* first byte of a wide digit */
 
 const struct detector_row detector_rows[DETECTOR_COUNT] = {
-    [DETECT_CREDIT_CARD] = {"creditCard",   DIGITS WIDE, card_check       },
-    [DETECT_US_SSN] = {"usSsn",        DIGITS WIDE, ssn_check        },
-    [DETECT_EMAIL] = {"email",        "@",         email_check      },
-    [DETECT_PHONE] = {"phone",        DIGITS "+(", phone_check      },
-    [DETECT_IBAN] = {"iban",         DIGITS,      iban_check       },
-    [DETECT_IPV4] = {"ipv4",         DIGITS,      ipv4_check       },
-    [DETECT_IPV6] = {"ipv6",         ":",         ipv6_check       },
-    [DETECT_AWS_ACCESS_KEY] = {"awsAccessKey", "A_",        aws_check        },
-    [DETECT_PRIVATE_KEY] = {"privateKey",   "B",         private_key_check},
-    [DETECT_JWT] = {"jwt",          "J",         jwt_check        },
-    [DETECT_GITHUB_TOKEN] = {"githubToken",  "_",         github_check     },
+    [DETECT_CREDIT_CARD] = {"creditCard", DIGITS WIDE, card_check},
+    [DETECT_US_SSN] = {"usSsn", DIGITS WIDE, ssn_check},
+    [DETECT_EMAIL] = {"email", "@", email_check},
+    [DETECT_PHONE] = {"phone", DIGITS "+(", phone_check},
+    [DETECT_IBAN] = {"iban", DIGITS, iban_check},
+    [DETECT_IPV4] = {"ipv4", DIGITS, ipv4_check},
+    [DETECT_IPV6] = {"ipv6", ":", ipv6_check},
+    [DETECT_AWS_ACCESS_KEY] = {"awsAccessKey", "A_", aws_check},
+    [DETECT_PRIVATE_KEY] = {"privateKey", "B", private_key_check},
+    [DETECT_JWT] = {"jwt", "J", jwt_check},
+    [DETECT_GITHUB_TOKEN] = {"githubToken", "_", github_check},
 };
 
 int detector_by_name(const char *name)

@@ -31,10 +31,7 @@ static void star(struct scan *s, size_t start, size_t end, enum detector d)
 
 static void start_value(struct detect_stream *d)
 {
-    d->scan = (struct scan){
-        .text = {d->raw, 0},
-          .triggers = d->set->triggers, .report = star
-    };
+    d->scan = (struct scan){.text = {d->raw, 0}, .triggers = d->set->triggers, .report = star};
     d->sent = 0;
 }
 

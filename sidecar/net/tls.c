@@ -252,8 +252,14 @@ static int write_trust(const struct tls_authority *a, const char *dir, struct er
     bundle = malloc(roots_len + pem_len + 1);
     if (!roots || !bundle)
         rc = error_set(err, -ENOMEM, "out of memory");
-    if (rc == 0 && mkdir(dir, 0755) != 0 && errno != EEXIST)
-        rc = error_set(err, -errno, "--trust %s: %s", dir, strerror(errno));
+    /* The agent reads this directory: our umask must not close it. An existing one is left as it
+     * is. */
+    if (rc == 0 && mkdir(dir, 0755) == 0)
+        rc = chmod(dir, 0755) == 0 ? 0 : -errno;
+    else if (rc == 0 && errno != EEXIST)
+        rc = -errno;
+    if (rc < 0 && err && !err->text[0])
+        error_set(err, rc, "--trust %s: %s", dir, strerror(-rc));
     if (rc == 0) {
         memcpy(bundle, roots, roots_len);
         memcpy(bundle + roots_len, pem, pem_len);

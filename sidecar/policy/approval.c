@@ -19,7 +19,7 @@ struct approval_spec {
 
 static const char *const nobody[] = {NULL};
 
-struct approval_settings approval_defaults(void)
+struct approval_settings rule_approval_defaults(void)
 {
     return (struct approval_settings){
         .groups = nobody,
@@ -111,10 +111,7 @@ static int uses_parse(const struct place *at, void *out)
 
 static int delivery_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {
-        {"Hold",   false},
-        {"Ticket", true }
-    };
+    static const struct word words[] = {{"Hold", false}, {"Ticket", true}};
     unsigned ticket = false;
     int rc = place_word(at, "delivery", words, ARRAY_LEN(words), &ticket);
 
@@ -127,7 +124,7 @@ static int approvers_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
         {"groups", place_parse_strings, offsetof(struct approvers, groups)},
-        {"users",  place_parse_strings, offsetof(struct approvers, users) },
+        {"users", place_parse_strings, offsetof(struct approvers, users)},
     };
     struct approvers *ret = out;
     int rc = place_fields(at, fields, ARRAY_LEN(fields), ret);
@@ -137,20 +134,20 @@ static int approvers_parse(const struct place *at, void *out)
     return rc;
 }
 
-int approval_parse(const struct place *at, void *out)
+int rule_parse_approval(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {"approvers",     approvers_parse,  offsetof(struct approval_spec, approvers)              },
-        {"count",         count_parse,      offsetof(struct approval_spec, settings.count)         },
-        {"allowSelf",     place_parse_bool, offsetof(struct approval_spec, settings.allow_self)    },
+        {"approvers", approvers_parse, offsetof(struct approval_spec, approvers)},
+        {"count", count_parse, offsetof(struct approval_spec, settings.count)},
+        {"allowSelf", place_parse_bool, offsetof(struct approval_spec, settings.allow_self)},
         {"requireReason", place_parse_bool,
-         offsetof(struct approval_spec,                                    settings.require_reason)},
-        {"delivery",      delivery_parse,   offsetof(struct approval_spec, settings.ticket)        },
-        {"timeout",       timeout_parse,    offsetof(struct approval_spec, settings.timeout_s)     },
-        {"validFor",      valid_for_parse,  offsetof(struct approval_spec, settings.valid_for_s)   },
-        {"uses",          uses_parse,       offsetof(struct approval_spec, settings.uses)          },
+         offsetof(struct approval_spec, settings.require_reason)},
+        {"delivery", delivery_parse, offsetof(struct approval_spec, settings.ticket)},
+        {"timeout", timeout_parse, offsetof(struct approval_spec, settings.timeout_s)},
+        {"validFor", valid_for_parse, offsetof(struct approval_spec, settings.valid_for_s)},
+        {"uses", uses_parse, offsetof(struct approval_spec, settings.uses)},
     };
-    struct approval_spec spec = {.settings = approval_defaults()};
+    struct approval_spec spec = {.settings = rule_approval_defaults()};
     struct approval_settings **ret = out, *copy;
     struct place found;
     int rc = place_fields(at, fields, ARRAY_LEN(fields), &spec);

@@ -105,10 +105,8 @@ static int columns_parse(const struct place *at, void *out)
 
 static int where_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {
-        {"Absent",  RULE_WHERE_ABSENT },
-        {"Present", RULE_WHERE_PRESENT}
-    };
+    static const struct word words[] = {{"Absent", RULE_WHERE_ABSENT},
+                                        {"Present", RULE_WHERE_PRESENT}};
 
     return place_word(at, "word", words, ARRAY_LEN(words), out);
 }
@@ -133,14 +131,14 @@ static int check_sql(const struct place *at, const struct sql_match *m)
     return 0;
 }
 
-int sql_parse(const struct place *at, void *out)
+int match_parse_sql(const struct place *at, void *out)
 {
     static const struct field fields[] = {
         {"operations", operations_parse, offsetof(struct sql_match, operations)},
-        {"relations",  relations_parse,  offsetof(struct sql_match, relations) },
-        {"functions",  functions_parse,  offsetof(struct sql_match, functions) },
-        {"columns",    columns_parse,    offsetof(struct sql_match, columns)   },
-        {"where",      where_parse,      offsetof(struct sql_match, where)     },
+        {"relations", relations_parse, offsetof(struct sql_match, relations)},
+        {"functions", functions_parse, offsetof(struct sql_match, functions)},
+        {"columns", columns_parse, offsetof(struct sql_match, columns)},
+        {"where", where_parse, offsetof(struct sql_match, where)},
     };
     struct sql_match **ret = out;
     int rc = allocate(at, sizeof **ret, ret);
@@ -155,16 +153,9 @@ int sql_parse(const struct place *at, void *out)
 static int verb_parse(const struct place *at, void *out)
 {
     static const struct word words[] = {
-        {"get",              0},
-        {"list",             0},
-        {"watch",            0},
-        {"create",           0},
-        {"update",           0},
-        {"patch",            0},
-        {"delete",           0},
-        {"deletecollection", 0},
-        {"connect",          0},
-        {"*",                0},
+        {"get", 0},     {"list", 0},  {"watch", 0},  {"create", 0},
+        {"update", 0},  {"patch", 0}, {"delete", 0}, {"deletecollection", 0},
+        {"connect", 0}, {"*", 0},
     };
     unsigned ignored;
     int rc = place_word(at, "verb", words, ARRAY_LEN(words), &ignored);
@@ -231,14 +222,14 @@ PATTERN_LIST(groups_parse, group_parse)
 PATTERN_LIST(kube_namespaces_parse, kube_namespace_parse)
 PATTERN_LIST(object_names_parse, object_name_parse)
 
-int kube_parse(const struct place *at, void *out)
+int match_parse_kube(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {"verbs",     verbs_parse,     offsetof(struct kube_match, verbs)                         },
-        {"resources", resources_parse, offsetof(struct kube_match, resources),                      .required = true},
-        {"groups",           groups_parse,                   offsetof(struct kube_match,                       groups)         },
-        {"namespaces",           kube_namespaces_parse,               offsetof(struct kube_match,          namespaces)},
-        {"names",           object_names_parse,                    offsetof(struct kube_match,                  names)            },
+        {"verbs", verbs_parse, offsetof(struct kube_match, verbs)},
+        {"resources", resources_parse, offsetof(struct kube_match, resources), .required = true},
+        {"groups", groups_parse, offsetof(struct kube_match, groups)},
+        {"namespaces", kube_namespaces_parse, offsetof(struct kube_match, namespaces)},
+        {"names", object_names_parse, offsetof(struct kube_match, names)},
     };
     struct kube_match **ret = out;
     int rc = allocate(at, sizeof **ret, ret);
@@ -251,12 +242,8 @@ int kube_parse(const struct place *at, void *out)
 static int requests_parse(const struct place *at, void *out)
 {
     static const struct word words[] = {
-        {"exec",    SSH_REQUEST_EXEC   },
-        {"shell",   SSH_REQUEST_SHELL  },
-        {"sftp",    SSH_REQUEST_SFTP   },
-        {"pty",     SSH_REQUEST_PTY    },
-        {"env",     SSH_REQUEST_ENV    },
-        {"forward", SSH_REQUEST_FORWARD},
+        {"exec", SSH_REQUEST_EXEC}, {"shell", SSH_REQUEST_SHELL}, {"sftp", SSH_REQUEST_SFTP},
+        {"pty", SSH_REQUEST_PTY},   {"env", SSH_REQUEST_ENV},     {"forward", SSH_REQUEST_FORWARD},
     };
 
     return parse_bits(at, "request", words, ARRAY_LEN(words), out);
@@ -264,10 +251,7 @@ static int requests_parse(const struct place *at, void *out)
 
 static int access_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {
-        {"read",  SSH_ACCESS_READ },
-        {"write", SSH_ACCESS_WRITE}
-    };
+    static const struct word words[] = {{"read", SSH_ACCESS_READ}, {"write", SSH_ACCESS_WRITE}};
 
     return parse_bits(at, "access", words, ARRAY_LEN(words), out);
 }
@@ -317,13 +301,13 @@ static int check_ssh(const struct place *at, const struct ssh_match *m)
     return 0;
 }
 
-int ssh_parse(const struct place *at, void *out)
+int match_parse_ssh(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {"requests", requests_parse, offsetof(struct ssh_match, requests),             .required = true},
-        {"argv",          argv_parse,                   offsetof(struct ssh_match,                         argv)  },
-        {"paths",          paths_parse,                  offsetof(struct ssh_match,                       paths)},
-        {"access",          access_parse,                 offsetof(struct ssh_match,                     access) },
+        {"requests", requests_parse, offsetof(struct ssh_match, requests), .required = true},
+        {"argv", argv_parse, offsetof(struct ssh_match, argv)},
+        {"paths", paths_parse, offsetof(struct ssh_match, paths)},
+        {"access", access_parse, offsetof(struct ssh_match, access)},
     };
     struct ssh_match **ret = out;
     int rc = allocate(at, sizeof **ret, ret);

@@ -167,10 +167,10 @@ int policy_parse_spec(const struct place *at, struct policy *ret) MUST_CHECK;
 int target_parse_spec(const struct place *at, struct target *ret) MUST_CHECK;
 
 place_parser rule_parse;            /* struct rule */
-place_parser sql_parse;             /* struct sql_match * */
-place_parser kube_parse;            /* struct kube_match * */
-place_parser ssh_parse;             /* struct ssh_match * */
-place_parser approval_parse;        /* struct approval_settings * */
+place_parser match_parse_sql;       /* struct sql_match * */
+place_parser match_parse_kube;      /* struct kube_match * */
+place_parser match_parse_ssh;       /* struct ssh_match * */
+place_parser rule_parse_approval;   /* struct approval_settings * */
 place_parser subject_parse;         /* struct subject */
 place_parser cluster_subject_parse; /* struct subject */
 place_parser target_ref_parse;      /* struct target_ref */
@@ -179,7 +179,7 @@ place_parser host_parse;            /* struct target_host */
 place_parser ports_parse;           /* struct array of uint16_t */
 
 /* Settings of a RequireApproval rule that says nothing about them. */
-struct approval_settings approval_defaults(void);
+struct approval_settings rule_approval_defaults(void);
 
 /* "60s", "1h30m" */
 int place_duration(const struct place *at, uint32_t min_s, uint32_t max_s,

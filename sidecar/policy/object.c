@@ -51,9 +51,9 @@ static int parse_target(const struct place *spec, struct loaded *o)
 }
 
 static const struct kind kinds[] = {
-    {"GuardPolicy",        OBJECT_POLICY,         parse_policy, true,  "GuardPolicyList"       },
+    {"GuardPolicy", OBJECT_POLICY, parse_policy, true, "GuardPolicyList"},
     {"ClusterGuardPolicy", OBJECT_CLUSTER_POLICY, parse_policy, false, "ClusterGuardPolicyList"},
-    {"GuardTarget",        OBJECT_TARGET,         parse_target, true,  "GuardTargetList"       },
+    {"GuardTarget", OBJECT_TARGET, parse_target, true, "GuardTargetList"},
 };
 
 /* ---- digest ---- */
@@ -156,8 +156,8 @@ static int digest_object(const struct place *at, const struct node *spec, struct
 static int metadata_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {"name", place_parse_name, offsetof(struct metadata, name),                  .required = true},
-        {"namespace",      place_parse_label,            offsetof(struct metadata,              namespace_)},
+        {"name", place_parse_name, offsetof(struct metadata, name), .required = true},
+        {"namespace", place_parse_label, offsetof(struct metadata, namespace_)},
         METADATA_IGNORED,
     };
 
@@ -205,15 +205,15 @@ static int parse_object(const struct place *at, const struct kind *k)
     static const struct field fields[] = {
         IGNORED("apiVersion"),
         IGNORED("kind"),
-        {"metadata", metadata_parse,      0, .required = true},
-        {"spec",     place_parse_ignored, 0, .required = true},
+        {"metadata", metadata_parse, 0, .required = true},
+        {"spec", place_parse_ignored, 0, .required = true},
         IGNORED("status"),
     };
     static const struct field cluster_fields[] = {
         IGNORED("apiVersion"),
         IGNORED("kind"),
         {"metadata", cluster_metadata_parse, 0, .required = true},
-        {"spec",     place_parse_ignored,    0, .required = true},
+        {"spec", place_parse_ignored, 0, .required = true},
         IGNORED("status"),
     };
     struct loaded *o = arena_alloc(at->loader->arena, sizeof *o);

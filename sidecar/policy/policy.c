@@ -11,10 +11,7 @@
 
 static int mode_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {
-        {"Enforce", POLICY_ENFORCE},
-        {"Audit",   POLICY_AUDIT  }
-    };
+    static const struct word words[] = {{"Enforce", POLICY_ENFORCE}, {"Audit", POLICY_AUDIT}};
 
     return place_word(at, "mode", words, ARRAY_LEN(words), out);
 }
@@ -23,10 +20,7 @@ static int mode_parse(const struct place *at, void *out)
 
 static int content_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {
-        {"Masked",     false},
-        {"Statements", true }
-    };
+    static const struct word words[] = {{"Masked", false}, {"Statements", true}};
     unsigned statements_only = false;
     int rc = place_word(at, "content", words, ARRAY_LEN(words), &statements_only);
 
@@ -38,11 +32,7 @@ static int content_parse(const struct place *at, void *out)
 /* Bytes, or a quantity: "64Ki", "1Mi". */
 static int max_result_parse(const struct place *at, void *out)
 {
-    static const struct word units[] = {
-        {"Ki", 10},
-        {"Mi", 20},
-        {"Gi", 30}
-    };
+    static const struct word units[] = {{"Ki", 10}, {"Mi", 20}, {"Gi", 30}};
     const char *text = at->node->text;
     uint64_t *ret = out;
     size_t digits;
@@ -72,8 +62,8 @@ static int max_result_parse(const struct place *at, void *out)
 static int recording_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {"required",       place_parse_bool, offsetof(struct recording_settings, required)        },
-        {"content",        content_parse,    offsetof(struct recording_settings, statements_only) },
+        {"required", place_parse_bool, offsetof(struct recording_settings, required)},
+        {"content", content_parse, offsetof(struct recording_settings, statements_only)},
         {"maxResultBytes", max_result_parse, offsetof(struct recording_settings, max_result_bytes)},
     };
 

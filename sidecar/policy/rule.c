@@ -42,12 +42,10 @@ static int name_parse(const struct place *at, void *out)
 
 static int action_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {
-        {"Allow",           ACTION_ALLOW  },
-        {"Deny",            ACTION_DENY   },
-        {"RequireApproval", ACTION_APPROVE},
-        {"Mask",            ACTION_MASK   }
-    };
+    static const struct word words[] = {{"Allow", ACTION_ALLOW},
+                                        {"Deny", ACTION_DENY},
+                                        {"RequireApproval", ACTION_APPROVE},
+                                        {"Mask", ACTION_MASK}};
 
     return place_word(at, "action", words, ARRAY_LEN(words), out);
 }
@@ -120,12 +118,10 @@ static int values_parse(const struct place *at, void *out)
 
 static int method_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {
-        {"Redact",  MASK_REDACT },
-        {"Partial", MASK_PARTIAL},
-        {"Token",   MASK_TOKEN  },
-        {"Null",    MASK_NULL   }
-    };
+    static const struct word words[] = {{"Redact", MASK_REDACT},
+                                        {"Partial", MASK_PARTIAL},
+                                        {"Token", MASK_TOKEN},
+                                        {"Null", MASK_NULL}};
 
     if (at->node->type == NODE_NULL && strcmp(at->node->text, "Null") == 0) {
         *(unsigned *)out = MASK_NULL; /* the word is YAML's for nothing, and what is meant */
@@ -136,10 +132,7 @@ static int method_parse(const struct place *at, void *out)
 
 static int deny_or_allow_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {
-        {"Deny",  false},
-        {"Allow", true }
-    };
+    static const struct word words[] = {{"Deny", false}, {"Allow", true}};
 
     return place_word(at, "word", words, ARRAY_LEN(words), out);
 }
@@ -147,9 +140,9 @@ static int deny_or_allow_parse(const struct place *at, void *out)
 static int mask_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {"method",     method_parse,        offsetof(struct mask_spec, method)    },
+        {"method", method_parse, offsetof(struct mask_spec, method)},
         {"predicates", deny_or_allow_parse, offsetof(struct mask_spec, predicates)},
-        {"writeBack",  deny_or_allow_parse, offsetof(struct mask_spec, write_back)},
+        {"writeBack", deny_or_allow_parse, offsetof(struct mask_spec, write_back)},
     };
 
     return place_fields(at, fields, ARRAY_LEN(fields), out);
@@ -246,7 +239,7 @@ static int settle_approval(const struct place *at, struct rule *r)
     r->approval = arena_alloc(at->loader->arena, sizeof *r->approval);
     if (!r->approval)
         return place_no_memory(at);
-    *r->approval = approval_defaults();
+    *r->approval = rule_approval_defaults();
     return 0;
 }
 
@@ -267,15 +260,15 @@ static void settle_mask(struct rule_spec *spec)
 int rule_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {"name",            name_parse, offsetof(struct rule_spec, rule.name),                   .required = true},
-        {"action",                 action_parse,                    offsetof(struct rule_spec,                 rule.action), .required = true},
-        {"message", message_parse,           offsetof(struct rule_spec,                            rule.message)                                          },
-        {"sql",    sql_parse,              offsetof(struct rule_spec,        rule.sql)},
-        {"kube",        kube_parse,                  offsetof(struct rule_spec,                               rule.kube)                                                            },
-        {"ssh",       ssh_parse,                 offsetof(struct rule_spec,        rule.ssh)},
-        {"values",        values_parse,                  offsetof(struct rule_spec,                             rule.detectors)                                                                             },
-        {"mask",  mask_parse,            offsetof(struct rule_spec,    mask)},
-        {"approval",            approval_parse,                      offsetof(struct rule_spec,                                   rule.approval)                                                                                              },
+        {"name", name_parse, offsetof(struct rule_spec, rule.name), .required = true},
+        {"action", action_parse, offsetof(struct rule_spec, rule.action), .required = true},
+        {"message", message_parse, offsetof(struct rule_spec, rule.message)},
+        {"sql", match_parse_sql, offsetof(struct rule_spec, rule.sql)},
+        {"kube", match_parse_kube, offsetof(struct rule_spec, rule.kube)},
+        {"ssh", match_parse_ssh, offsetof(struct rule_spec, rule.ssh)},
+        {"values", values_parse, offsetof(struct rule_spec, rule.detectors)},
+        {"mask", mask_parse, offsetof(struct rule_spec, mask)},
+        {"approval", rule_parse_approval, offsetof(struct rule_spec, rule.approval)},
     };
     struct rule_spec spec = {.rule.line = at->node->line};
     int rc = place_fields(at, fields, ARRAY_LEN(fields), &spec);

@@ -51,14 +51,14 @@ static const struct group {
 } groups[] = {
     {"Read",
      OPSET(OP_SELECT) | OPSET(OP_COPY_OUT) | OPSET(OP_DECLARE) | OPSET(OP_FETCH) | OPSET(OP_CLOSE)},
-    {"Write",       OPSET(OP_INSERT) | OPSET(OP_UPDATE) | OPSET(OP_DELETE) | OPSET(OP_MERGE) |
-                  OPSET(OP_TRUNCATE) | OPSET(OP_COPY_IN)                             },
-    {"DDL",         OPSET(OP_CREATE) | OPSET(OP_ALTER) | OPSET(OP_DROP) | OPSET(OP_TRUNCATE)      },
-    {"Privilege",   OPSET(OP_GRANT) | OPSET(OP_REVOKE)                                            },
-    {"Transaction", OPS_TRANSACTION                                                               },
-    {"Session",     OPS_SESSION                                                                   },
-    {"*",           (OPSET(OP_COUNT) - 1) &
-              ~(OPSET(OP_FUNCTION_CALL) | OPSET(OP_REPLICATION) | OPSET(OP_UNKNOWN))     },
+    {"Write", OPSET(OP_INSERT) | OPSET(OP_UPDATE) | OPSET(OP_DELETE) | OPSET(OP_MERGE) |
+                  OPSET(OP_TRUNCATE) | OPSET(OP_COPY_IN)},
+    {"DDL", OPSET(OP_CREATE) | OPSET(OP_ALTER) | OPSET(OP_DROP) | OPSET(OP_TRUNCATE)},
+    {"Privilege", OPSET(OP_GRANT) | OPSET(OP_REVOKE)},
+    {"Transaction", OPS_TRANSACTION},
+    {"Session", OPS_SESSION},
+    {"*", (OPSET(OP_COUNT) - 1) &
+              ~(OPSET(OP_FUNCTION_CALL) | OPSET(OP_REPLICATION) | OPSET(OP_UNKNOWN))},
 };
 
 const char *operation_name(enum operation op)

@@ -36,12 +36,10 @@ static int label_map_parse(const struct place *at, void *out)
 
 static int label_operator_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {
-        {"In",           LABEL_IN            },
-        {"NotIn",        LABEL_NOT_IN        },
-        {"Exists",       LABEL_EXISTS        },
-        {"DoesNotExist", LABEL_DOES_NOT_EXIST}
-    };
+    static const struct word words[] = {{"In", LABEL_IN},
+                                        {"NotIn", LABEL_NOT_IN},
+                                        {"Exists", LABEL_EXISTS},
+                                        {"DoesNotExist", LABEL_DOES_NOT_EXIST}};
 
     return place_word(at, "operator", words, ARRAY_LEN(words), out);
 }
@@ -67,9 +65,9 @@ static int label_values_parse(const struct place *at, void *out)
 static int expression_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {"key",             place_parse_string, offsetof(struct label_match, key),                                 .required = true},
-        {"operator",                 label_operator_parse,                          offsetof(struct label_match,                 op), .required = true},
-        {"values", label_values_parse,                   offsetof(struct label_match,                                       values)                                                        },
+        {"key", place_parse_string, offsetof(struct label_match, key), .required = true},
+        {"operator", label_operator_parse, offsetof(struct label_match, op), .required = true},
+        {"values", label_values_parse, offsetof(struct label_match, values)},
     };
     struct label_match *ret = out;
     bool wants_values;
@@ -97,7 +95,7 @@ static int expressions_parse(const struct place *at, void *out)
 static int selector_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {"matchLabels",      label_map_parse,   offsetof(struct label_selector, labels)     },
+        {"matchLabels", label_map_parse, offsetof(struct label_selector, labels)},
         {"matchExpressions", expressions_parse, offsetof(struct label_selector, expressions)},
     };
     struct label_selector **ret = out;
@@ -156,7 +154,7 @@ int subject_parse(const struct place *at, void *out)
     static const struct field fields[] = {
         SUBJECT_FIELDS,
         {.name = "namespaceSelector",
-          .refused = "only a ClusterGuardPolicy selects namespaces; a GuardPolicy is for its own"},
+         .refused = "only a ClusterGuardPolicy selects namespaces; a GuardPolicy is for its own"},
     };
 
     return subject_fields(at, fields, ARRAY_LEN(fields), out);
@@ -192,11 +190,11 @@ static int globs_parse(const struct place *at, void *out)
 int target_ref_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {"name",      target_name_parse, offsetof(struct target_ref, name), .required = true},
-        {"databases",      globs_parse,       offsetof(struct target_ref, databases)},
-        {"namespaces", globs_parse,  offsetof(struct target_ref, namespaces)},
+        {"name", target_name_parse, offsetof(struct target_ref, name), .required = true},
+        {"databases", globs_parse, offsetof(struct target_ref, databases)},
+        {"namespaces", globs_parse, offsetof(struct target_ref, namespaces)},
         {.name = "namespace",
-         .refused = "a policy can only name targets of its own namespace; leave this out"                 },
+         .refused = "a policy can only name targets of its own namespace; leave this out"},
     };
     struct target_ref *ret = out;
     struct place found;
@@ -214,7 +212,7 @@ int target_ref_parse(const struct place *at, void *out)
 int destination_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {"host",  host_parse,  offsetof(struct destination, host),  .required = true},
+        {"host", host_parse, offsetof(struct destination, host), .required = true},
         {"ports", ports_parse, offsetof(struct destination, ports), .required = true},
     };
 

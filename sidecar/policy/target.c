@@ -29,11 +29,9 @@ struct target_spec {
 
 static int tls_mode_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {
-        {"VerifyFull", TARGET_TLS_VERIFY_FULL},
-        {"Require",    TARGET_TLS_REQUIRE    },
-        {"Disable",    TARGET_TLS_DISABLE    }
-    };
+    static const struct word words[] = {{"VerifyFull", TARGET_TLS_VERIFY_FULL},
+                                        {"Require", TARGET_TLS_REQUIRE},
+                                        {"Disable", TARGET_TLS_DISABLE}};
 
     return place_word(at, "mode", words, ARRAY_LEN(words), out);
 }
@@ -52,9 +50,9 @@ static int secret_key_parse(const struct place *at, void *out)
 static int ca_ref_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {.name = "name", place_parse_name,        offsetof(struct secret_ref, name), .required = true},
-        {.name = "key",         secret_key_parse,                offsetof(struct secret_ref, key)},
-        {.name = "namespace",  .refused = OTHER_NAMESPACE},
+        {.name = "name", place_parse_name, offsetof(struct secret_ref, name), .required = true},
+        {.name = "key", secret_key_parse, offsetof(struct secret_ref, key)},
+        {.name = "namespace", .refused = OTHER_NAMESPACE},
     };
     struct secret_ref *ret = out;
 
@@ -78,9 +76,9 @@ static int server_name_parse(const struct place *at, void *out)
 static int tls_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {.name = "mode",        tls_mode_parse,    offsetof(struct tls_spec, mode)       },
-        {.name = "caSecretRef", ca_ref_parse,      offsetof(struct tls_spec, ca)         },
-        {.name = "serverName",  server_name_parse, offsetof(struct tls_spec, server_name)},
+        {.name = "mode", tls_mode_parse, offsetof(struct tls_spec, mode)},
+        {.name = "caSecretRef", ca_ref_parse, offsetof(struct tls_spec, ca)},
+        {.name = "serverName", server_name_parse, offsetof(struct tls_spec, server_name)},
     };
     struct tls_spec *tls = out;
     struct place found;
@@ -98,8 +96,8 @@ static int tls_parse(const struct place *at, void *out)
 static int credentials_ref_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {.name = "name",    place_parse_name, 0, .required = true},
-        {.name = "namespace", .refused = OTHER_NAMESPACE                },
+        {.name = "name", place_parse_name, 0, .required = true},
+        {.name = "namespace", .refused = OTHER_NAMESPACE},
     };
 
     return place_fields(at, fields, ARRAY_LEN(fields), out);
@@ -170,12 +168,10 @@ static int ssh_section_parse(const struct place *at, void *out)
 
 static int protocol_parse(const struct place *at, void *out)
 {
-    static const struct word words[] = {
-        {"postgres",   TARGET_POSTGRES  },
-        {"ssh",        TARGET_SSH       },
-        {"kubernetes", TARGET_KUBERNETES},
-        {"tcp",        TARGET_TCP       }
-    };
+    static const struct word words[] = {{"postgres", TARGET_POSTGRES},
+                                        {"ssh", TARGET_SSH},
+                                        {"kubernetes", TARGET_KUBERNETES},
+                                        {"tcp", TARGET_TCP}};
 
     return place_word(at, "protocol", words, ARRAY_LEN(words), out);
 }
@@ -226,13 +222,14 @@ int target_parse_spec(const struct place *at, struct target *ret)
 {
     static const struct field fields[] = {
         {.name = "protocol",
-         protocol_parse,                             offsetof(struct target_spec, protocol),
+         protocol_parse,
+         offsetof(struct target_spec, protocol),
          .required = true},
-        {.name = "hosts",                            hosts_parse,                          offsetof(struct target_spec,               hosts), .required = true},
-        {.name = "ports",            ports_parse,                        offsetof(struct target_spec,                                     ports),                                                     .required = true},
-        {.name = "tls",                      tls_parse,                  offsetof(struct target_spec,         tls)},
-        {.name = "credentials", credentials_parse,offsetof(struct target_spec,           credentials)                                              },
-        {.name = "ssh", ssh_section_parse,          offsetof(struct target_spec,                           host_keys)      },
+        {.name = "hosts", hosts_parse, offsetof(struct target_spec, hosts), .required = true},
+        {.name = "ports", ports_parse, offsetof(struct target_spec, ports), .required = true},
+        {.name = "tls", tls_parse, offsetof(struct target_spec, tls)},
+        {.name = "credentials", credentials_parse, offsetof(struct target_spec, credentials)},
+        {.name = "ssh", ssh_section_parse, offsetof(struct target_spec, host_keys)},
     };
     struct target_spec t = {0};
     int rc = place_fields(at, fields, ARRAY_LEN(fields), &t);

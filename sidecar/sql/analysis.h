@@ -27,18 +27,18 @@ struct analysis {
     struct object *objects;
     const char **functions;
     size_t n_objects, cap_objects, n_functions, cap_functions;
-    size_t work;      /* nodes visited so far, over all repetitions */
+    size_t work; /* nodes visited so far, over all repetitions */
     unsigned depth;
-    bool owner;       /* a view's definition: lineage only, nothing is refused */
-    bool failed;      /* out of memory */
-    bool unknown;     /* a node or field without a row in our tables */
+    bool owner;   /* a view's definition: lineage only, nothing is refused */
+    bool failed;  /* out of memory */
+    bool unknown; /* a node or field without a row in our tables */
 };
 
 /* A relation as a statement names it. */
 struct relation_ref {
-    const char *schema, *guess, *name; /* as in struct object */
-    const struct catalog_relation *relation;  /* NULL: not in the catalogue */
-    const struct column_mark *const *marks;   /* NULL: no masked column */
+    const char *schema, *guess, *name;       /* as in struct object */
+    const struct catalog_relation *relation; /* NULL: not in the catalogue */
+    const struct column_mark *const *marks;  /* NULL: no masked column */
     bool metadata, sensitive, system;
 };
 
@@ -102,11 +102,11 @@ void columns_rename(struct analysis *a, struct columns *c, struct json_object *n
 struct cte;
 
 struct range_item {
-    const char *alias;          /* NULL: cannot be named */
-    const char *schema;         /* of a relation without alias: schema.name.column is possible */
+    const char *alias;  /* NULL: cannot be named */
+    const char *schema; /* of a relation without alias: schema.name.column is possible */
     struct columns columns;
-    bool named;                 /* alias.column is possible (ParseNamespaceItem.p_rel_visible) */
-    bool bare;                  /* column is possible (p_cols_visible) */
+    bool named;                    /* alias.column is possible (ParseNamespaceItem.p_rel_visible) */
+    bool bare;                     /* column is possible (p_cols_visible) */
     struct relation_ref *relation; /* for locks; NULL for others */
 };
 
@@ -154,7 +154,8 @@ struct value expr_body(struct analysis *a, const struct scope *s, const char *ki
 /* Every key of the body is in the list of words (a word may begin with '+'), else Unknown. */
 void expr_check_fields(struct analysis *a, struct json_object *body, const char *fields);
 /* The name list of a call, an operator. */
-void expr_check_function(struct analysis *a, struct json_object *names);
+void expr_check_function(struct analysis *a, struct json_object *names,
+                         struct json_object *args);
 void expr_check_operator(struct analysis *a, struct json_object *names);
 
 /* ---- queries ---- */
@@ -195,8 +196,7 @@ void names_resolve_parts(struct analysis *a, const char *schema, const char *nam
 void names_resolve_quietly(struct analysis *a, struct json_object *range_var,
                            struct relation_ref *ret);
 /* The relation that a CREATE makes: in the first schema of the path, or the temporary one. */
-void names_resolve_new(struct analysis *a, struct json_object *range_var,
-                       struct relation_ref *ret);
+void names_resolve_new(struct analysis *a, struct json_object *range_var, struct relation_ref *ret);
 /* Of system relations. */
 bool names_is_harmless(const char *schema, const char *name);
 /* The session's temporary schema as the catalogue names it, or NULL. */
@@ -221,6 +221,8 @@ void write_merge(struct analysis *a, const struct scope *outer, struct json_obje
 void write_copy(struct analysis *a, struct json_object *body);
 
 void guc_set(struct analysis *a, struct json_object *body);
+/* True when the call of that built-in only reads or sets a harmless setting: noted as such. */
+bool guc_function(struct analysis *a, const char *name, struct json_object *args);
 
 /* True when it knows the statement. */
 bool ddl_statement(struct analysis *a, const char *kind, struct json_object *body);

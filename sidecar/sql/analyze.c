@@ -179,9 +179,9 @@ static void transaction(struct analysis *a, struct json_object *body)
         const char *kind;
         enum operation op;
     } rows[] = {
-        {"TRANS_STMT_BEGIN", OP_BEGIN},         {"TRANS_STMT_START", OP_BEGIN},
-        {"TRANS_STMT_COMMIT", OP_COMMIT},       {"TRANS_STMT_ROLLBACK", OP_ROLLBACK},
-        {"TRANS_STMT_SAVEPOINT", OP_SAVEPOINT}, {"TRANS_STMT_RELEASE", OP_SAVEPOINT},
+        {"TRANS_STMT_BEGIN", OP_BEGIN},          {"TRANS_STMT_START", OP_BEGIN},
+        {"TRANS_STMT_COMMIT", OP_COMMIT},        {"TRANS_STMT_ROLLBACK", OP_ROLLBACK},
+        {"TRANS_STMT_SAVEPOINT", OP_SAVEPOINT},  {"TRANS_STMT_RELEASE", OP_SAVEPOINT},
         {"TRANS_STMT_ROLLBACK_TO", OP_ROLLBACK},
     };
     size_t i;
@@ -212,7 +212,7 @@ static void listen_notify(struct analysis *a, struct json_object *body)
 
 static void notify(struct analysis *a, struct json_object *body)
 {
-    expr_check_fields(a, body, "conditionname payload");
+    expr_check_fields(a, body, "conditionname payload payload_location");
     facts_operation(a, OP_NOTIFY, false);
 }
 

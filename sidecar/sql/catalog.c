@@ -216,8 +216,8 @@ static int add_function(struct catalog_builder *b, struct row *row)
 }
 
 static const uint8_t n_cells_of[CATALOG_N_QUERIES] = {
-    [CATALOG_RELATIONS] = 7, [CATALOG_COLUMNS] = 3,   [CATALOG_PARENTS] = 2,
-    [CATALOG_VIEW_READS] = 2, [CATALOG_VIEWS] = 2,    [CATALOG_FUNCTIONS] = 2,
+    [CATALOG_RELATIONS] = 7,    [CATALOG_COLUMNS] = 3, [CATALOG_PARENTS] = 2,
+    [CATALOG_VIEW_READS] = 2,   [CATALOG_VIEWS] = 2,   [CATALOG_FUNCTIONS] = 2,
     [CATALOG_FOREIGN_KEYS] = 2,
 };
 

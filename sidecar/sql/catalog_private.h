@@ -28,11 +28,11 @@ struct catalog_column {
 struct catalog_relation {
     uint32_t oid;
     const char *schema, *name;
-    char kind;          /* pg_class.relkind */
+    char kind; /* pg_class.relkind */
     bool triggers, rules, row_security;
     const struct catalog_column *columns; /* by attnum; dropped ones are not here */
     size_t n_columns;
-    const char *definition_text; /* views: as the server gave it, or NULL */
+    const char *definition_text;    /* views: as the server gave it, or NULL */
     struct json_object *definition; /* views: the tree; NULL: opaque */
 };
 
@@ -55,9 +55,9 @@ struct catalog {
     struct catalog_relation *relations; /* by oid */
     size_t n_relations;
     const struct catalog_relation **by_name; /* by schema, then name */
-    struct catalog_edges parents;      /* from child to parent */
-    struct catalog_edges view_reads;   /* from view to what it depends on */
-    struct catalog_edges foreign_keys; /* from the referenced to the referencing relation */
+    struct catalog_edges parents;            /* from child to parent */
+    struct catalog_edges view_reads;         /* from view to what it depends on */
+    struct catalog_edges foreign_keys;       /* from the referenced to the referencing relation */
     const struct catalog_function *functions;
     size_t n_functions;
 };

@@ -15,10 +15,10 @@ enum names_what {
 };
 
 enum ddl_flags {
-    DDL_MASKED_OK = 1,  /* may name a relation with masked columns */
-    DDL_FORBIDDEN = 2,  /* refused whatever the rules say */
-    DDL_NO_CHANGE = 4,  /* leaves the schema as it is */
-    DDL_BINDS = 8,      /* makes ordinary statements run functions that they do not name */
+    DDL_MASKED_OK = 1, /* may name a relation with masked columns */
+    DDL_FORBIDDEN = 2, /* refused whatever the rules say */
+    DDL_NO_CHANGE = 4, /* leaves the schema as it is */
+    DDL_BINDS = 8,     /* makes ordinary statements run functions that they do not name */
 };
 
 static const struct ddl_kind {
@@ -154,7 +154,7 @@ static void walk(struct analysis *a, struct json_object *node, bool masked_ok)
         if (!masked_ok && tree_str(node, "relname"))
             deny_masked(a, node);
         if ((body = tree_body(node, "FuncCall")))
-            expr_check_function(a, tree_list(body, "funcname"));
+            expr_check_function(a, tree_list(body, "funcname"), tree_list(body, "args"));
         if ((body = tree_body(node, "A_Expr")) && !tree_is(body, "kind", "AEXPR_BETWEEN") &&
             !tree_is(body, "kind", "AEXPR_NOT_BETWEEN") &&
             !tree_is(body, "kind", "AEXPR_BETWEEN_SYM") &&
@@ -248,7 +248,7 @@ static void particular(struct analysis *a, const char *kind, struct json_object 
     if (strcmp(kind, "IndexStmt") == 0)
         index_columns(a, body);
     if (strcmp(kind, "CreateTrigStmt") == 0)
-        expr_check_function(a, tree_list(body, "funcname"));
+        expr_check_function(a, tree_list(body, "funcname"), NULL);
     if (strcmp(kind, "CreateSchemaStmt") == 0 && tree_get(body, "schemaElts")) {
         facts_unknown(a); /* their names mean the new schema first */
         nested_statements(a, tree_list(body, "schemaElts"));
@@ -291,8 +291,8 @@ static void named_object(struct analysis *a, enum operation op, struct json_obje
 
 static bool is_relation_kind(const char *kind)
 {
-    static const char *const relations[] = {"OBJECT_TABLE",  "OBJECT_VIEW",
-                                            "OBJECT_MATVIEW", "OBJECT_FOREIGN_TABLE",
+    static const char *const relations[] = {"OBJECT_TABLE",    "OBJECT_VIEW",
+                                            "OBJECT_MATVIEW",  "OBJECT_FOREIGN_TABLE",
                                             "OBJECT_SEQUENCE", "OBJECT_INDEX"};
     size_t i;
 
@@ -392,8 +392,8 @@ static void truncate_also(struct analysis *a, const struct catalog_relation *r, 
         if (c->parents.v[i].to == r->oid && child)
             truncate_also(a, child, cascade, depth + 1);
     }
-    for (i = cascade ? catalog_edges_start(e, r->oid) : e->n;
-         i < e->n && e->v[i].from == r->oid; i++) {
+    for (i = cascade ? catalog_edges_start(e, r->oid) : e->n; i < e->n && e->v[i].from == r->oid;
+         i++) {
         const struct catalog_relation *referrer = catalog_by_oid(c, e->v[i].to);
 
         if (referrer)
@@ -503,10 +503,14 @@ static bool list_statement(struct analysis *a, const char *kind, struct json_obj
         void (*fn)(struct analysis *, struct json_object *);
         bool changes;
     } rows[] = {
-        {"DropStmt", drop, true},        {"GrantStmt", grant, true},
-        {"CommentStmt", comment, true},  {"SecLabelStmt", comment, true},
-        {"TruncateStmt", truncate_tables, false}, {"VacuumStmt", maintain, false},
-        {"LockStmt", lock, false},       {"ViewStmt", select_into_view, true},
+        {"DropStmt", drop, true},
+        {"GrantStmt", grant, true},
+        {"CommentStmt", comment, true},
+        {"SecLabelStmt", comment, true},
+        {"TruncateStmt", truncate_tables, false},
+        {"VacuumStmt", maintain, false},
+        {"LockStmt", lock, false},
+        {"ViewStmt", select_into_view, true},
         {"CreateTableAsStmt", ddl_create_as, true},
     };
     size_t i;
@@ -537,8 +541,7 @@ static bool privileges(struct analysis *a, const char *kind, struct json_object 
     return true;
 }
 
-static void table_statement(struct analysis *a, const struct ddl_kind *k,
-                            struct json_object *body)
+static void table_statement(struct analysis *a, const struct ddl_kind *k, struct json_object *body)
 {
     struct json_object *range_var = k->field ? tree_get(body, k->field) : NULL;
     struct relation_ref r;

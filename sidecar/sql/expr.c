@@ -179,8 +179,8 @@ static struct value uses(struct analysis *a, const struct scope *s, struct json_
     return v;
 }
 
-static struct value children(struct analysis *a, const struct scope *s,
-                             const struct expr_kind *row, struct json_object *body, enum use use)
+static struct value children(struct analysis *a, const struct scope *s, const struct expr_kind *row,
+                             struct json_object *body, enum use use)
 {
     struct value v = {0};
     size_t i;
@@ -267,7 +267,7 @@ static bool in_user_path(struct analysis *a, const char *name, const char **ret_
     return false;
 }
 
-void expr_check_function(struct analysis *a, struct json_object *names)
+void expr_check_function(struct analysis *a, struct json_object *names, struct json_object *args)
 {
     size_t n = tree_len(names);
     const char *name = tree_name_at(names, n - 1);
@@ -279,12 +279,15 @@ void expr_check_function(struct analysis *a, struct json_object *names)
     }
     if (schema && strcmp(schema, "information_schema") == 0 && function_is_schema_helper(name))
         return;
-    if (function_is_pure(name)) {
-        if (schema && strcmp(schema, "pg_catalog") == 0)
-            return;
+    if (!schema || strcmp(schema, "pg_catalog") == 0) {
         /* An overload of the same name in the search path might be the better match. */
-        if (!schema && !in_user_path(a, name, &schema))
+        const char *other = NULL;
+        bool built_in = schema || !in_user_path(a, name, &other);
+
+        if (built_in && (function_is_pure(name) || guc_function(a, name, args)))
             return;
+        if (other && function_is_pure(name))
+            schema = other;
     }
     facts_function(a, schema, name, "");
 }
@@ -306,8 +309,7 @@ void expr_check_operator(struct analysis *a, struct json_object *names)
 
 /* ---- nodes that are more than their children ---- */
 
-static struct value column_ref(struct analysis *a, const struct scope *s,
-                               struct json_object *body)
+static struct value column_ref(struct analysis *a, const struct scope *s, struct json_object *body)
 {
     expr_check_fields(a, body, kind_row("ColumnRef")->fields);
     return scope_column_ref(a, s, body);
@@ -315,7 +317,7 @@ static struct value column_ref(struct analysis *a, const struct scope *s,
 
 static struct value func_call(struct analysis *a, const struct scope *s, struct json_object *body)
 {
-    expr_check_function(a, tree_list(body, "funcname"));
+    expr_check_function(a, tree_list(body, "funcname"), tree_list(body, "args"));
     return children(a, s, kind_row("FuncCall"), body, USE_EXPRESSION);
 }
 
@@ -329,11 +331,11 @@ static struct value sort_by(struct analysis *a, const struct scope *s, struct js
 static struct value a_expr(struct analysis *a, const struct scope *s, struct json_object *body)
 {
     static const char *const with_operator[] = {
-        "AEXPR_OP", "AEXPR_OP_ANY", "AEXPR_OP_ALL", "AEXPR_DISTINCT", "AEXPR_NOT_DISTINCT",
-        "AEXPR_NULLIF", "AEXPR_IN", "AEXPR_LIKE", "AEXPR_ILIKE", "AEXPR_SIMILAR",
+        "AEXPR_OP",     "AEXPR_OP_ANY", "AEXPR_OP_ALL", "AEXPR_DISTINCT", "AEXPR_NOT_DISTINCT",
+        "AEXPR_NULLIF", "AEXPR_IN",     "AEXPR_LIKE",   "AEXPR_ILIKE",    "AEXPR_SIMILAR",
     };
-    static const char *const between[] = {"AEXPR_BETWEEN", "AEXPR_NOT_BETWEEN",
-                                          "AEXPR_BETWEEN_SYM", "AEXPR_NOT_BETWEEN_SYM"};
+    static const char *const between[] = {"AEXPR_BETWEEN", "AEXPR_NOT_BETWEEN", "AEXPR_BETWEEN_SYM",
+                                          "AEXPR_NOT_BETWEEN_SYM"};
     bool known = false;
     size_t i;
 

@@ -23,8 +23,7 @@ static struct range_item *item_new(struct analysis *a, struct json_object *alias
     return item;
 }
 
-static void relation_columns(struct analysis *a, const struct relation_ref *r,
-                             struct columns *out)
+static void relation_columns(struct analysis *a, const struct relation_ref *r, struct columns *out)
 {
     size_t i;
 
@@ -48,8 +47,7 @@ struct range_item *from_relation(struct analysis *a, struct json_object *body, e
 
     if (!item || !r)
         return NULL;
-    expr_check_fields(a, body,
-                      "catalogname schemaname relname inh relpersistence alias location");
+    expr_check_fields(a, body, "catalogname schemaname relname inh relpersistence alias location");
     names_resolve(a, body, r);
     if (op != OP_COUNT)
         facts_object(a, op, where, r);
@@ -131,8 +129,7 @@ static void function_item(struct analysis *a, const struct scope *s, struct json
     bool scalar;
 
     if (!tree_empty(definitions)) {
-        add_definitions(a, &item->columns,
-                        tree_list(tree_body(definitions, "List"), "items"), v);
+        add_definitions(a, &item->columns, tree_list(tree_body(definitions, "List"), "items"), v);
         return;
     }
     columns = body && name ? function_columns(name, &scalar) : NULL;
@@ -194,7 +191,9 @@ static void range_table_func(struct analysis *a, struct scope *s, struct json_ob
     expr_check_fields(a, body, "lateral docexpr rowexpr namespaces columns alias location");
     v = expr_use(a, s, tree_get(body, "docexpr"), USE_EXPRESSION);
     v = value_join(v, expr_use(a, s, tree_get(body, "rowexpr"), USE_EXPRESSION));
-    expr_use_list(a, s, tree_list(body, "namespaces"), USE_EXPRESSION);
+    for (i = 0; i < tree_len(tree_list(body, "namespaces")); i++)
+        v = value_join(v,
+                       expr_use(a, s, tree_at(tree_list(body, "namespaces"), i), USE_EXPRESSION));
     for (i = 0; i < tree_len(list); i++) {
         struct json_object *column = tree_body(tree_at(list, i), "RangeTableFuncCol");
 
@@ -209,6 +208,64 @@ static void range_table_func(struct analysis *a, struct scope *s, struct json_ob
         item->columns.v[i].value = value_join(item->columns.v[i].value, v);
     if (!item->alias)
         item->alias = "xmltable";
+    columns_rename(a, &item->columns, tree_list(alias, "colnames"));
+    scope_add(a, s, item);
+}
+
+static struct value json_columns(struct analysis *a, const struct scope *s,
+                                 struct json_object *list, struct columns *out)
+{
+    struct value v = {0};
+    size_t i;
+
+    if (facts_enter(a))
+        return v;
+    for (i = 0; i < tree_len(list); i++) {
+        struct json_object *column = tree_body(tree_at(list, i), "JsonTableColumn");
+        const char *const behaviors[] = {"on_empty", "on_error"};
+        size_t k;
+
+        expr_check_fields(a, column,
+                          "coltype name typeName pathspec format wrapper quotes columns on_empty "
+                          "on_error location");
+        for (k = 0; k < ARRAY_LEN(behaviors); k++) {
+            if (tree_get(column, behaviors[k]))
+                v = value_join(v, expr_body(a, s, "JsonBehavior", tree_get(column, behaviors[k])));
+        }
+        if (tree_get(column, "columns")) /* NESTED PATH */
+            v = value_join(v, json_columns(a, s, tree_list(column, "columns"), out));
+        else
+            columns_add(a, out, tree_str(column, "name"), (struct value){0});
+    }
+    facts_leave(a);
+    return v;
+}
+
+/* JSON_TABLE (PostgreSQL 17): every column may show the document. */
+static void json_table(struct analysis *a, struct scope *s, struct json_object *body)
+{
+    struct json_object *alias = tree_get(body, "alias");
+    struct range_item *item = item_new(a, alias);
+    struct value v;
+    size_t i;
+
+    if (!item)
+        return;
+    expr_check_fields(a, body,
+                      "context_item pathspec passing columns on_error alias lateral location");
+    v = expr_body(a, s, "JsonValueExpr", tree_get(body, "context_item"));
+    v = value_join(v, json_columns(a, s, tree_list(body, "columns"), &item->columns));
+    if (tree_get(body, "on_error"))
+        v = value_join(v, expr_body(a, s, "JsonBehavior", tree_get(body, "on_error")));
+    for (i = 0; i < tree_len(tree_list(body, "passing")); i++)
+        v = value_join(v, expr_use(a, s, tree_at(tree_list(body, "passing"), i), USE_EXPRESSION));
+    expr_refuse(a, v, USE_EXPRESSION);
+    v = value_loose(v);
+    for (i = 0; i < item->columns.n; i++)
+        item->columns.v[i].value = value_join(item->columns.v[i].value, v);
+    item->columns.rest = value_join(item->columns.rest, v);
+    if (!item->alias)
+        item->alias = "json_table";
     columns_rename(a, &item->columns, tree_list(alias, "colnames"));
     scope_add(a, s, item);
 }
@@ -304,10 +361,24 @@ static void merge_natural(struct analysis *a, struct side *left, struct side *ri
     }
 }
 
+static void merge_using(struct analysis *a, struct side *left, struct side *right,
+                        struct json_object *names, struct columns *out)
+{
+    size_t i;
+
+    for (i = 0; i < tree_len(names); i++) {
+        const char *name = tree_name_at(names, i);
+
+        if (name)
+            merge_column(a, left, right, name, out);
+        else
+            facts_unknown(a);
+    }
+}
+
 static void join_expr(struct analysis *a, struct scope *s, struct json_object *body)
 {
     struct json_object *alias = tree_get(body, "alias");
-    struct json_object *using = tree_list(body, "usingClause");
     struct json_object *using_alias = tree_get(body, "join_using_alias");
     struct side left = {0}, right = {0};
     struct range_item *item = item_new(a, alias), *merged;
@@ -323,14 +394,7 @@ static void join_expr(struct analysis *a, struct scope *s, struct json_object *b
     join_side(a, s, tree_get(body, "rarg"), &right);
     if (tree_bool(body, "isNatural"))
         merge_natural(a, &left, &right, &item->columns);
-    for (i = 0; i < tree_len(using); i++) {
-        const char *name = tree_name_at(using, i);
-
-        if (name)
-            merge_column(a, &left, &right, name, &item->columns);
-        else
-            facts_unknown(a);
-    }
+    merge_using(a, &left, &right, tree_list(body, "usingClause"), &item->columns);
     /* ON sees the two sides, not what stands before them */
     both = (struct scope){.outer = s->outer, .ctes = s->ctes};
     both.items = s->n_items > left.start ? s->items + left.start : NULL;
@@ -364,6 +428,7 @@ void from_item(struct analysis *a, struct scope *s, struct json_object *node)
         {"RangeFunction", range_function},
         {"RangeTableSample", range_table_sample},
         {"RangeTableFunc", range_table_func},
+        {"JsonTable", json_table},
     };
     struct json_object *body;
     const char *kind = tree_kind(node, &body);
@@ -377,7 +442,7 @@ void from_item(struct analysis *a, struct scope *s, struct json_object *node)
             break;
         }
     }
-    if (!kind || i == ARRAY_LEN(kinds)) { /* JSON_TABLE and what comes after it */
+    if (!kind || i == ARRAY_LEN(kinds)) { /* of a later PostgreSQL */
         struct range_item *item = item_new(a, NULL);
 
         facts_unknown(a);

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+/* clang-format off */
+
 /* Sorted: searched by halves. */
 static const char *const pure_functions[] = {
     "abbrev", "abs", "acldefault", "aclexplode", "acos", "acosd", "acosh", "age", "any_value",
@@ -135,6 +137,8 @@ static const char *const built_in_operators[] = {
     "|", "|&>", "|/", "|>>", "||", "||/", "~", "~*", "~<=~", "~<~", "~=", "~>=~", "~>~", "~~",
     "~~*",
 };
+
+/* clang-format on */
 
 /* Table functions with several columns of fixed names; others that are in the list above have
  * one column, but for those that return whatever row they are asked for. */

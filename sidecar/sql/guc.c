@@ -173,3 +173,42 @@ void guc_set(struct analysis *a, struct json_object *body)
         refuse(a, name);
     }
 }
+
+/* ---- the same as functions ---- */
+
+/* A constant or a parameter, perhaps with a cast: nothing that a row could flow into. */
+static bool is_plain(struct json_object *node)
+{
+    struct json_object *cast;
+
+    while ((cast = tree_body(node, "TypeCast")))
+        node = tree_get(cast, "arg");
+    return tree_body(node, "A_Const") || tree_body(node, "ParamRef");
+}
+
+/* Drivers read and set settings by functions. With plain arguments current_setting is SHOW, and
+ * set_config of a setting that takes any value is SET; all other calls stay function calls. */
+bool guc_function(struct analysis *a, const char *name, struct json_object *args)
+{
+    size_t i, n = tree_len(args);
+    struct tree_const setting;
+    int row;
+
+    for (i = 0; i < n; i++) {
+        if (!is_plain(tree_at(args, i)))
+            return false;
+    }
+    if (strcmp(name, "current_setting") == 0 && n > 0) {
+        facts_operation(a, OP_SHOW, false);
+        return true;
+    }
+    if (strcmp(name, "set_config") != 0 || n != 3)
+        return false;
+    a->st->literal_dependent = true;
+    setting = tree_constant(tree_at(args, 0));
+    row = setting.kind == TREE_CONST_STRING ? find_setting(setting.str) : -1;
+    if (row < 0 || allowed[row].rule != ANY_VALUE)
+        return false;
+    facts_operation(a, OP_SET, false);
+    return true;
+}

@@ -82,7 +82,7 @@ static void scan_blank(struct lexer *lx)
         else
             skip_comment(lx);
     }
-    lx->bad |= comment && lx->last == LAST_LOOKAHEAD;
+    lx->bad |= comment && (lx->last == LAST_LOOKAHEAD || lx->last == LAST_UESCAPE);
     if (lx->at - start != 1 || *start != ' ')
         lexer_put(lx, start, ' ');
 }

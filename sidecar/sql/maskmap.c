@@ -223,7 +223,7 @@ static int mark_view_columns(struct maskmap *m, const struct catalog_relation *r
     int rc = 0;
 
     for (i = 0; i < r->n_columns && !rc; i++) {
-        const struct column_mark *by = out->open ? columns_all(out).mark
+        const struct column_mark *by = out->open    ? columns_all(out).mark
                                        : i < out->n ? out->v[i].value.mark
                                                     : NULL;
         struct column_mark mark;

@@ -5,34 +5,87 @@
 
 #include <string.h>
 
-/* Relations of pg_catalog that describe the schema and hold neither data, nor secrets, nor what other sessions
- * do. Sorted. Every other relation of pg_catalog, known or not, is sensitive. */
+/* Relations of pg_catalog that describe the schema and hold neither data, nor secrets, nor what
+ * other sessions do. Sorted. Every other relation of pg_catalog, known or not, is sensitive. */
 static const char *const harmless[] = {
-    "pg_aggregate", "pg_am", "pg_amop", "pg_amproc", "pg_attrdef", "pg_attribute",
-    "pg_auth_members", "pg_available_extension_versions", "pg_available_extensions", "pg_cast",
-    "pg_class", "pg_collation", "pg_constraint", "pg_conversion", "pg_database", "pg_default_acl",
-    "pg_depend", "pg_description", "pg_enum", "pg_event_trigger", "pg_extension", "pg_group",
-    "pg_index", "pg_indexes", "pg_inherits", "pg_init_privs", "pg_language", "pg_matviews",
-    "pg_namespace", "pg_opclass", "pg_operator", "pg_opfamily", "pg_partitioned_table",
-    "pg_policies", "pg_policy", "pg_proc", "pg_publication", "pg_publication_namespace",
-    "pg_publication_rel", "pg_publication_tables", "pg_range", "pg_rewrite", "pg_roles",
-    "pg_rules", "pg_sequence", "pg_sequences", "pg_settings", "pg_shdepend", "pg_shdescription",
-    "pg_statistic_ext", "pg_tables", "pg_tablespace", "pg_timezone_abbrevs", "pg_timezone_names",
-    "pg_transform", "pg_trigger", "pg_ts_config", "pg_ts_config_map", "pg_ts_dict",
-    "pg_ts_parser", "pg_ts_template", "pg_type", "pg_user", "pg_views",
+    "pg_aggregate",
+    "pg_am",
+    "pg_amop",
+    "pg_amproc",
+    "pg_attrdef",
+    "pg_attribute",
+    "pg_auth_members",
+    "pg_available_extension_versions",
+    "pg_available_extensions",
+    "pg_cast",
+    "pg_class",
+    "pg_collation",
+    "pg_constraint",
+    "pg_conversion",
+    "pg_database",
+    "pg_default_acl",
+    "pg_depend",
+    "pg_description",
+    "pg_enum",
+    "pg_event_trigger",
+    "pg_extension",
+    "pg_group",
+    "pg_index",
+    "pg_indexes",
+    "pg_inherits",
+    "pg_init_privs",
+    "pg_language",
+    "pg_matviews",
+    "pg_namespace",
+    "pg_opclass",
+    "pg_operator",
+    "pg_opfamily",
+    "pg_partitioned_table",
+    "pg_policies",
+    "pg_policy",
+    "pg_proc",
+    "pg_publication",
+    "pg_publication_namespace",
+    "pg_publication_rel",
+    "pg_publication_tables",
+    "pg_range",
+    "pg_rewrite",
+    "pg_roles",
+    "pg_rules",
+    "pg_sequence",
+    "pg_sequences",
+    "pg_settings",
+    "pg_shdepend",
+    "pg_shdescription",
+    "pg_statistic_ext",
+    "pg_tables",
+    "pg_tablespace",
+    "pg_timezone_abbrevs",
+    "pg_timezone_names",
+    "pg_transform",
+    "pg_trigger",
+    "pg_ts_config",
+    "pg_ts_config_map",
+    "pg_ts_dict",
+    "pg_ts_parser",
+    "pg_ts_template",
+    "pg_type",
+    "pg_user",
+    "pg_views",
 };
 
 /* Relations of information_schema that show options, which may hold secrets. */
 static const char *const schema_secrets[] = {
-    "_pg_foreign_data_wrappers", "_pg_foreign_servers", "_pg_foreign_table_columns",
-    "_pg_foreign_tables", "_pg_user_mappings", "column_options", "foreign_data_wrapper_options",
-    "foreign_server_options", "foreign_table_options", "user_mapping_options",
+    "_pg_foreign_data_wrappers",    "_pg_foreign_servers",    "_pg_foreign_table_columns",
+    "_pg_foreign_tables",           "_pg_user_mappings",      "column_options",
+    "foreign_data_wrapper_options", "foreign_server_options", "foreign_table_options",
+    "user_mapping_options",
 };
 
 /* Views of extensions that show what other sessions do or what pages hold, in whatever schema. */
 static const char *const extension_secrets[] = {
-    "pg_buffercache", "pg_buffercache_numa", "pg_stat_kcache", "pg_stat_kcache_detail",
-    "pg_stat_monitor", "pg_stat_statements", "pg_stat_statements_info",
+    "pg_buffercache",  "pg_buffercache_numa", "pg_stat_kcache",          "pg_stat_kcache_detail",
+    "pg_stat_monitor", "pg_stat_statements",  "pg_stat_statements_info",
 };
 
 static bool among(const char *const *table, size_t n, const char *name)
@@ -183,7 +236,7 @@ void names_resolve(struct analysis *a, struct json_object *range_var, struct rel
 }
 
 void names_resolve_quietly(struct analysis *a, struct json_object *range_var,
-                            struct relation_ref *ret)
+                           struct relation_ref *ret)
 {
     bool unknown = a->st->unknown_relation;
 
@@ -191,8 +244,7 @@ void names_resolve_quietly(struct analysis *a, struct json_object *range_var,
     a->st->unknown_relation = unknown;
 }
 
-void names_resolve_new(struct analysis *a, struct json_object *range_var,
-                        struct relation_ref *ret)
+void names_resolve_new(struct analysis *a, struct json_object *range_var, struct relation_ref *ret)
 {
     const char *schema = tree_str(range_var, "schemaname"), *temp = names_temp_schema(a);
     size_t i;
@@ -218,8 +270,8 @@ void names_note_read(struct analysis *a, const struct relation_ref *r)
 {
     if (r->marks)
         a->st->touches_masked = true;
-    if (r->relation && (r->relation->row_security || (catalog_is_view(r->relation) &&
-                                                      !r->relation->definition)))
+    if (r->relation &&
+        (r->relation->row_security || (catalog_is_view(r->relation) && !r->relation->definition)))
         a->st->runs_hidden_code = true;
 }
 

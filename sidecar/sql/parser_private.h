@@ -25,6 +25,9 @@
  * about 300 bytes of stack a level and analysing it at most 1 KiB: under 2 MiB of the 8 of a
  * thread. */
 #define PARSER_MAX_DEPTH 1500
+/* Objects that a tree may have. json-c takes about 0.9 KiB for each, so this is 90 MiB of the
+ * guard's memory while the tree lives; a constant is three objects, a row of VALUES two. */
+#define PARSER_MAX_OBJECTS 100000
 
 /* The address sanitizers reserve terabytes of address space and make system calls of their own
  * from anywhere: no RLIMIT_AS and no seccomp filter in such builds, which are for tests only. */

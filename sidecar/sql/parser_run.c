@@ -110,6 +110,16 @@ int parser_check_text(struct bytes sql, struct error *err)
     return 0;
 }
 
+/* At least as many as there are: braces in strings count too. */
+static size_t count_objects(struct bytes json)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < json.len; i++)
+        n += json.p[i] == '{';
+    return n;
+}
+
 int parser_finish(enum parser_status status, struct bytes body, struct json_object **ret_tree,
                   struct error *err)
 {
@@ -122,6 +132,8 @@ int parser_finish(enum parser_status status, struct bytes body, struct json_obje
         return error_set(err, -EBADMSG, "%.*s", (int)min_size(body.len, 600), (const char *)body.p);
     if (status != PARSER_TREE || body.len > PARSER_MAX_REPLY)
         return error_set(err, -E2BIG, "statement too complex to parse");
+    if (count_objects(body) > PARSER_MAX_OBJECTS)
+        return error_set(err, -E2BIG, "statement too complex: its parse tree is too large");
     tokener = json_tokener_new_ex(PARSER_MAX_DEPTH);
     if (!tokener)
         return error_set(err, -E2BIG, "statement too complex to parse: out of memory");

@@ -10,7 +10,7 @@
 struct cte {
     const char *name;
     struct json_object *body;
-    struct scope scope;  /* what its query sees around it */
+    struct scope scope; /* what its query sees around it */
     struct columns columns;
     bool recursive;
     enum { CTE_NEW, CTE_BUSY, CTE_DONE } state;
@@ -45,8 +45,7 @@ static bool same_values(const struct columns *x, const struct columns *y)
     if (x->n != y->n || x->open != y->open || x->rest.mark != y->rest.mark)
         return false;
     for (i = 0; i < x->n; i++) {
-        if (x->v[i].value.mark != y->v[i].value.mark ||
-            x->v[i].value.loose != y->v[i].value.loose)
+        if (x->v[i].value.mark != y->v[i].value.mark || x->v[i].value.loose != y->v[i].value.loose)
             return false;
     }
     return true;
@@ -374,8 +373,7 @@ void query_analyze(struct analysis *a, const struct scope *outer, struct json_ob
 {
     static const struct {
         const char *kind;
-        void (*fn)(struct analysis *, const struct scope *, struct json_object *,
-                   struct columns *);
+        void (*fn)(struct analysis *, const struct scope *, struct json_object *, struct columns *);
     } kinds[] = {
         {"SelectStmt", query_select}, {"InsertStmt", write_insert}, {"UpdateStmt", write_update},
         {"DeleteStmt", write_delete}, {"MergeStmt", write_merge},

@@ -139,7 +139,7 @@ static struct value qualified(struct analysis *a, const struct scope *s, const c
     scope_field_use(a, item, name);
     if (a->env->catalog && a->env->catalog->n_functions &&
         !catalog_has_function(a->env->catalog, NULL, name))
-        return v; /* a column that we do not know, or a mistake */
+        return v;                             /* a column that we do not know, or a mistake */
     return value_join(v, whole_row(a, item)); /* a function of the row, or its text */
 }
 

@@ -101,25 +101,33 @@ static const char *operation_word(struct json_object *body)
     return NULL;
 }
 
+static const struct {
+    const char *kind, *name;
+} fixed_names[] = {
+    {"A_ArrayExpr", "array"},
+    {"A_Const", "?column?"},
+    {"BoolExpr", "?column?"},
+    {"BooleanTest", "?column?"},
+    {"CoalesceExpr", "coalesce"},
+    {"GroupingFunc", "grouping"},
+    {"MergeSupportFunc", "merge_action"},
+    {"NullTest", "?column?"},
+    {"ParamRef", "?column?"},
+    {"RowExpr", "row"},
+    {"XmlSerialize", "xmlserialize"},
+};
+
 const char *target_name(struct json_object *node)
 {
-    static const struct {
-        const char *kind, *name;
-    } fixed[] = {
-        {"A_ArrayExpr", "array"},       {"A_Const", "?column?"},  {"BoolExpr", "?column?"},
-        {"BooleanTest", "?column?"},    {"CoalesceExpr", "coalesce"}, {"GroupingFunc", "grouping"},
-        {"MergeSupportFunc", "merge_action"}, {"NullTest", "?column?"}, {"ParamRef", "?column?"},
-        {"RowExpr", "row"},             {"XmlSerialize", "xmlserialize"},
-    };
     struct json_object *body;
     const char *kind = tree_kind(node, &body);
     size_t i;
 
     if (!kind)
         return NULL;
-    for (i = 0; i < ARRAY_LEN(fixed); i++) {
-        if (strcmp(fixed[i].kind, kind) == 0)
-            return fixed[i].name;
+    for (i = 0; i < ARRAY_LEN(fixed_names); i++) {
+        if (strcmp(fixed_names[i].kind, kind) == 0)
+            return fixed_names[i].name;
     }
     if (strcmp(kind, "ColumnRef") == 0)
         return last_name(tree_list(body, "fields"));

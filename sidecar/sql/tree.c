@@ -34,8 +34,7 @@ struct json_object *tree_get(struct json_object *body, const char *field)
 {
     struct json_object *v;
 
-    if (!json_object_is_type(body, json_type_object) ||
-        !json_object_object_get_ex(body, field, &v))
+    if (!json_object_is_type(body, json_type_object) || !json_object_object_get_ex(body, field, &v))
         return NULL;
     return v;
 }
@@ -89,8 +88,8 @@ const char *tree_name_at(struct json_object *list, size_t i)
 
 bool tree_empty(struct json_object *node)
 {
-    return !node || (json_object_is_type(node, json_type_object) &&
-                     json_object_object_length(node) == 0);
+    return !node ||
+           (json_object_is_type(node, json_type_object) && json_object_object_length(node) == 0);
 }
 
 static bool is_location(const char *key)

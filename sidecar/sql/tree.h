@@ -36,8 +36,14 @@ bool tree_equal(struct json_object *a, struct json_object *b);
 
 /* A constant: its text for strings, "1"/"0" for booleans and integers into `num`. */
 struct tree_const {
-    enum { TREE_CONST_NONE = 0, TREE_CONST_NULL, TREE_CONST_STRING, TREE_CONST_INT, TREE_CONST_BOOL,
-           TREE_CONST_OTHER } kind;
+    enum {
+        TREE_CONST_NONE = 0,
+        TREE_CONST_NULL,
+        TREE_CONST_STRING,
+        TREE_CONST_INT,
+        TREE_CONST_BOOL,
+        TREE_CONST_OTHER
+    } kind;
     const char *str;
     int64_t num;
 };

@@ -137,8 +137,7 @@ static bool expr_is_true(struct analysis *a, struct json_object *body, bool nega
         return !negated && operator_is(body, "=") &&
                list_has(a, tree_list(tree_body(bare(r), "A_ArrayExpr"), "elements"), l);
     if (tree_is(body, "kind", "AEXPR_BETWEEN") || tree_is(body, "kind", "AEXPR_BETWEEN_SYM"))
-        return !negated && list_has(a, items, l) &&
-               same(a, tree_at(items, 0), tree_at(items, 1));
+        return !negated && list_has(a, items, l) && same(a, tree_at(items, 0), tree_at(items, 1));
     return false;
 }
 
@@ -175,8 +174,7 @@ static bool arms_cover(struct analysis *a, struct json_object *args)
             if (x && y && same(a, tree_get(x, "arg"), tree_get(y, "arg")) &&
                 !tree_is(x, "nulltesttype", tree_str(y, "nulltesttype")))
                 return true;
-            if (p && q && opposites(p, q) &&
-                same(a, tree_get(p, "lexpr"), tree_get(q, "lexpr")) &&
+            if (p && q && opposites(p, q) && same(a, tree_get(p, "lexpr"), tree_get(q, "lexpr")) &&
                 equal(a, tree_get(p, "rexpr"), tree_get(q, "rexpr")))
                 return true;
             if (tree_is(not, "boolop", "NOT_EXPR") &&

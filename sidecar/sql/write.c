@@ -127,9 +127,8 @@ static void assignments(struct analysis *a, const struct scope *s, struct json_o
     }
 }
 
-static struct range_item *add_target(struct analysis *a, struct scope *s,
-                                     struct json_object *body, enum operation op,
-                                     enum where_clause where)
+static struct range_item *add_target(struct analysis *a, struct scope *s, struct json_object *body,
+                                     enum operation op, enum where_clause where)
 {
     struct range_item *item = from_relation(a, tree_get(body, "relation"), op, where);
 
@@ -302,8 +301,7 @@ static void merge_insert(struct analysis *a, const struct scope *s, struct json_
 
     facts_object(a, OP_INSERT, WHERE_NOT_APPLICABLE, r);
     for (i = 0; i < tree_len(cols); i++)
-        expr_check_fields(a, tree_body(tree_at(cols, i), "ResTarget"),
-                          "name indirection location");
+        expr_check_fields(a, tree_body(tree_at(cols, i), "ResTarget"), "name indirection location");
     for (i = 0; i < tree_len(values); i++) {
         query_refuse_write(a, expr_value(a, s, tree_at(values, i)), STORED);
         assign(a, r, insert_column(cols, r, i), tree_at(values, i));

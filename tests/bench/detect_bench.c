@@ -37,7 +37,7 @@ static unsigned below(unsigned n)
 static const char *word(void)
 {
     static const char *const words[] = {
-        "order",  "shipped", "quick", "brown", "fox",   "pending", "Lorem",    "ipsum", "dolor",
+        "order",   "shipped", "quick", "brown", "fox",   "pending", "Lorem",    "ipsum", "dolor",
         "invoice", "refund",  "to",    "of",    "Paris", "Berlin",  "customer", "queue", "retry",
     };
 
@@ -137,8 +137,8 @@ static struct bytes cell_at(const struct text *t, size_t i)
 static int mask_cell(struct work *w, size_t i)
 {
     bool changed;
-    int rc = detect_mask_text(w->set, w->scratch, w->masker, w->method, cell_at(w->text, i), &w->out,
-                              &changed);
+    int rc = detect_mask_text(w->set, w->scratch, w->masker, w->method, cell_at(w->text, i),
+                              &w->out, &changed);
 
     w->masked += rc == 0 && changed;
     if (buffer_len(&w->out) > 1 << 16)
@@ -238,7 +238,8 @@ int main(int argc, char **argv)
     measure("every cell a match: anchors", &w, anchors_only, rounds);
     measure("every cell a match: anchors, mask (Partial)", &w, anchors_then_mask, rounds);
     printf("%-44s %8.0f %%, of %.0f bytes\n", "  cells masked",
-           100.0 * (double)w.masked / (double)dense.n_cells, (double)dense.len / (double)dense.n_cells - 4);
+           100.0 * (double)w.masked / (double)dense.n_cells,
+           (double)dense.len / (double)dense.n_cells - 4);
     measure("every cell a match: exact, mask (Partial)", &w, mask_every_cell, rounds);
     measure("every cell a match: stream", &w, stream_all, rounds);
     for (int d = 0; d < DETECTOR_COUNT; d++)

@@ -82,7 +82,7 @@ def stack(request):
         yield s
         HIDDEN.absent(s.guard.stderr().encode())
         for path in s.guard.record_files():
-            assert not HIDDEN.found(path.read_bytes()), f"secrets in the record {path.name}"
+            HIDDEN.absent(path.read_bytes())
 
 
 # ---- what must work, masked ----
@@ -418,16 +418,23 @@ def test_new_view_is_seen_through(stack):
         HIDDEN.absent(c.received)
 
 
-def test_view_that_changes_after_it_was_prepared(stack):
-    stack.admin("CREATE OR REPLACE VIEW shifting AS SELECT id, name FROM users", "GRANT ALL ON shifting TO agent")
-    with stack.connect() as c:
+@pytest.mark.parametrize("how", ["prepared before", "prepared anew", "simple"])
+def test_view_that_changes_under_the_session(how):
+    """Somebody else redefines a view: what the guard knew of it is stale."""
+    with Stack(RULES, setup=SETUP) as s, s.connect() as c:
+        s.admin("CREATE VIEW shifting AS SELECT id, name FROM users", "GRANT ALL ON shifting TO agent")
         c.send(raw.parse("s", "SELECT name FROM shifting"), raw.SYNC)
         assert not c.until_ready().errors
-        stack.admin("CREATE OR REPLACE VIEW shifting AS SELECT id, ssn AS name FROM users")
+        assert len(c.query("SELECT name FROM shifting").rows) == 6
+        s.admin("CREATE OR REPLACE VIEW shifting AS SELECT id, ssn AS name FROM users")
         for _ in range(3):
-            c.send(raw.bind("", "s"), raw.execute(), raw.SYNC)
-            c.until_ready()
-        c.query("SELECT name FROM shifting")
+            if how == "prepared before":
+                c.send(raw.bind("", "s"), raw.execute(), raw.SYNC)
+                c.until_ready()
+            elif how == "prepared anew":
+                c.extended("SELECT name FROM shifting")
+            else:
+                c.query("SELECT name FROM shifting")
         HIDDEN.absent(c.received)
 
 

@@ -184,7 +184,7 @@ def test_p5_stalled_handshakes_do_not_last():
 
 
 def test_p5_too_many_sessions_are_told(stack):
-    with Stack(RULES, database=stack.database, guard_args=["--max-sessions", "5"]) as s:
+    with Stack(RULES, version=stack.version, database=stack.database, guard_args=["--max-sessions", "5"]) as s:
         kept = [s.connect() for _ in range(5)]
         with s.bare() as c:
             reply = c.startup(USER, s.database, PASSWORD)

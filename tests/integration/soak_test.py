@@ -54,14 +54,14 @@ def test_two_hundred_sessions(stack, capsys):
 
 
 def test_nothing_grows_over_many_short_sessions(stack):
-    def round_of(n):
+    def sessions(n):
         for _ in range(n):
             with raw.connect("127.0.0.1", stack.port, USER, stack.database, PASSWORD) as c:
                 c.query("SELECT abalance FROM pgbench_accounts WHERE aid = 1")
                 c.query("DROP TABLE pgbench_accounts")
-    round_of(100)
+    sessions(100)
     before, descriptors = stack.guard.rss(), stack.guard.fds()
-    round_of(300)
+    sessions(300)
     run.wait_for(lambda: stack.guard.fds() <= descriptors + 2, 10, what="no leaked descriptors")
     assert stack.guard.rss() - before < (4 << 20) * run.SLOWNESS
 

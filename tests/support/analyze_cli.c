@@ -2,8 +2,8 @@
  * Prints what the analyser finds, for tests: `analyze_cli CATALOG.json < SQL`. The catalogue file
  * holds {"search_path": […], "rows": [[[cell, …], …] per catalogue query], "masks": [{schema,
  * relation, column, method, rule, allowPredicates, allowWriteBack}]}. Each line of input is one
- * message (\n written as a backslash and an n); each line of output one JSON object with "statements", or "error".
- * A line "#origin OID ATTRIBUTE" asks maskmap_origin instead.
+ * message (\n written as a backslash and an n); each line of output one JSON object with
+ * "statements", or "error". A line "#origin OID ATTRIBUTE" asks maskmap_origin instead.
  * `analyze_cli --queries` prints the catalogue queries, one a line.
  */
 #include "sidecar/sql/analyze.h"
@@ -50,8 +50,8 @@ static int load_rows(struct catalog_builder *b, unsigned query, struct json_obje
 
             cells[k] = (struct bytes){0};
             if (cell)
-                cells[k] = bytes_of(json_object_get_string(cell),
-                                    strlen(json_object_get_string(cell)));
+                cells[k] =
+                    bytes_of(json_object_get_string(cell), strlen(json_object_get_string(cell)));
         }
         rc = catalog_builder_row(b, query, cells, tree_len(row));
     }
@@ -164,8 +164,7 @@ static void answer(const struct world *w, struct bytes sql)
     size_t i;
 
     arena_init(&arena, (size_t)64 << 20);
-    if (sql_parse_here(sql, &tree, &err) ||
-        sql_analyze(tree, sql, &env, &arena, &message, &err)) {
+    if (sql_parse_here(sql, &tree, &err) || sql_analyze(tree, sql, &env, &arena, &message, &err)) {
         add_string(out, "error", err.text);
     } else {
         struct json_object *list = json_object_new_array();

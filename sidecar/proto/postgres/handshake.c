@@ -217,6 +217,13 @@ static int check_policy(struct pghandshake *h)
     struct policy_view *v = NULL;
     bool empty;
 
+    /* Until the guard can log in by itself it must not pretend: the agent's login would go where
+     * the policy says it has none. */
+    if (s->target->credentials_secret)
+        return pghandshake_fail(
+            h, "0A000",
+            "GuardTarget \"%s\" has credentials, which this version of the guard cannot use yet",
+            s->target->name);
     if (policy_view_new(s->snapshot, &s->guard->agent, s->target, h->startup.database, &v) != 0)
         return pghandshake_fail(h, "53200", "out of memory");
     empty = policy_view_empty(v);

@@ -4,15 +4,15 @@
 #include "sidecar/mask/detect.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #include <cmocka.h>
 
-#define ALL ((1u << DETECTOR_COUNT) - 1)
-#define KEY                                                                                        \
-    "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEAtest\n-----END RSA PRIVATE KEY-----"
+#define ALL        ((1u << DETECTOR_COUNT) - 1)
+#define KEY        "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEAtest\n-----END RSA PRIVATE KEY-----"
 #define JWT_HEADER "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
 #define JWT_BODY   "eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkpvaG4gRG9lIn0"
 #define JWT_SIGN   "SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c"
@@ -83,7 +83,7 @@ static void check(const struct sample *s, const char *text, const char *found)
 
         if (spans[0].start != at || spans[0].end != at + strlen(found))
             WRONG("%s: found [%.*s] in: %s", detector_name(s->d),
-                     (int)(spans[0].end - spans[0].start), text + spans[0].start, text);
+                  (int)(spans[0].end - spans[0].start), text + spans[0].start, text);
         assert_int_equal(spans[0].detector, s->d);
         assert_anchor(set, t);
         assert_anchor(all, t);
@@ -123,9 +123,18 @@ static void test_samples(void **state)
 static void test_samples_in_context(void **state)
 {
     static const char *const contexts[][2] = {
-        {"{\"key\":\"", "\"}"}, {"a\t", "\tb"},          {"a,\"", "\",b"},  {"", ","},
-        {"{", "}"},             {"('", "')"},            {"line\n", "\n"},  {"<b>", "</b>"},
-        {"{\"k\":\"a\\n", "\\nb\"}"}, {"text\\t", "\\tmore"}, {"x\\r\\n", "\\r\\n"}, {"é ", " é"},
+        {"{\"key\":\"", "\"}"},
+        {"a\t", "\tb"},
+        {"a,\"", "\",b"},
+        {"", ","},
+        {"{", "}"},
+        {"('", "')"},
+        {"line\n", "\n"},
+        {"<b>", "</b>"},
+        {"{\"k\":\"a\\n", "\\nb\"}"},
+        {"text\\t", "\\tmore"},
+        {"x\\r\\n", "\\r\\n"},
+        {"é ", " é"},
     };
     char text[2048];
 
@@ -184,6 +193,40 @@ static void test_sets(void **state)
     detector_set_unref(NULL);
 }
 
+static void *get_and_release(void *arg)
+{
+    for (uint32_t i = 0; i < 2000; i++) {
+        struct detector_set *set;
+        struct span span;
+
+        if (detector_set_get(1 + i % 40, &set, NULL) != 0)
+            return arg;
+        if (detect_exact(set, arg, BYTES("4111111111111111"), &span, 1) != (int)((1 + i % 40) & 1))
+            return arg;
+        detector_set_unref(set);
+    }
+    return NULL;
+}
+
+/* Sets are made, kept and dropped by several threads at once. */
+static void test_threads(void **state)
+{
+    struct detect_scratch *own[4];
+    pthread_t threads[4];
+    void *failed;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+        assert_int_equal(detect_scratch_new(&own[i]), 0);
+        assert_int_equal(pthread_create(&threads[i], NULL, get_and_release, own[i]), 0);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+        assert_int_equal(pthread_join(threads[i], &failed), 0);
+        assert_null(failed);
+        detect_scratch_free(own[i]);
+    }
+}
+
 /* Only what the set names is found. */
 static void test_other_detectors_stay_silent(void **state)
 {
@@ -192,20 +235,18 @@ static void test_other_detectors_stay_silent(void **state)
 
     (void)state;
     assert_int_equal(detector_set_get(1u << DETECT_IBAN, &set, NULL), 0);
-    assert_int_equal(detect_exact(set, scratch, BYTES("bob@example.com 4111111111111111 10.0.0.1"),
-                                  spans, 4),
-                     0);
+    assert_int_equal(
+        detect_exact(set, scratch, BYTES("bob@example.com 4111111111111111 10.0.0.1"), spans, 4),
+        0);
     detector_set_unref(set);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_samples),
-        cmocka_unit_test(test_samples_in_context),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_sets),
-        cmocka_unit_test(test_other_detectors_stay_silent),
+        cmocka_unit_test(test_samples), cmocka_unit_test(test_samples_in_context),
+        cmocka_unit_test(test_names),   cmocka_unit_test(test_sets),
+        cmocka_unit_test(test_threads), cmocka_unit_test(test_other_detectors_stay_silent),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -74,13 +74,32 @@ static void test_partial(void **state)
     static const struct {
         const char *value, *want;
     } samples[] = {
-        {"", "****"}, {"a", "****"}, {"ab", "****b"}, {"abc", "****c"}, {"abcd", "****cd"}, {"abcdefg", "****efg"},
-        {"abcdefgh", "****efgh"}, {"4111 1111 1111 1234", "****1234"}, {"bob@example.com", "****@example.com"},
-        {"a@b.co", "****@b.co"}, {"a@b.coAKIAIOSFODNN7EXAMPLE", "****MPLE"}, {"a@AKIAIOSFODNN7EXAMPLE.com", "****"}, {"abcdefgh ::1", "****"}, {"a@4111111111111111.com", "****"}, {"bob@localhost", "****host"}, {"x bob@example.com", "****.com"},
-        {"bob@example.com and more", "****more"}, {"@example.com", "****.com"}, {"bob@", "****b@"},
-        {"\xc3\xa4\xc3\xb6\xc3\xbc\xc3\x9f", "****\xc3\xbc\xc3\x9f"}, {"\xf0\x9f\x98\x80\xf0\x9f\x98\x81", "****\xf0\x9f\x98\x81"},
-        {"abcd----", "****"}, {"ab\xff\xfe", "****\xef\xbf\xbd\xef\xbf\xbd"}, {"\xff", "****"},
-        {"\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x81\xf0\x9f\x98\x82\xf0\x9f\x98\x83\xf0\x9f\x98\x84",
+        {"", "****"},
+        {"a", "****"},
+        {"ab", "****b"},
+        {"abc", "****c"},
+        {"abcd", "****cd"},
+        {"abcdefg", "****efg"},
+        {"abcdefgh", "****efgh"},
+        {"4111 1111 1111 1234", "****1234"},
+        {"bob@example.com", "****@example.com"},
+        {"a@b.co", "****@b.co"},
+        {"a@b.coAKIAIOSFODNN7EXAMPLE", "****MPLE"},
+        {"a@AKIAIOSFODNN7EXAMPLE.com", "****"},
+        {"abcdefgh ::1", "****"},
+        {"a@4111111111111111.com", "****"},
+        {"bob@localhost", "****host"},
+        {"x bob@example.com", "****.com"},
+        {"bob@example.com and more", "****more"},
+        {"@example.com", "****.com"},
+        {"bob@", "****b@"},
+        {"\xc3\xa4\xc3\xb6\xc3\xbc\xc3\x9f", "****\xc3\xbc\xc3\x9f"},
+        {"\xf0\x9f\x98\x80\xf0\x9f\x98\x81", "****\xf0\x9f\x98\x81"},
+        {"abcd----", "****"},
+        {"ab\xff\xfe", "****\xef\xbf\xbd\xef\xbf\xbd"},
+        {"\xff", "****"},
+        {"\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x81\xf0\x9f"
+         "\x98\x82\xf0\x9f\x98\x83\xf0\x9f\x98\x84",
          "****\xf0\x9f\x98\x81\xf0\x9f\x98\x82\xf0\x9f\x98\x83\xf0\x9f\x98\x84"},
     };
 
@@ -92,7 +111,8 @@ static void test_partial(void **state)
         assert_utf8(got);
         assert_true(mask_recognise(bytes_str(got)));
     }
-    assert_string_equal(masked(masker, MASK_PARTIAL, bytes_of("abcde\0\0z", 8)), "****e\xef\xbf\xbd\xef\xbf\xbdz");
+    assert_string_equal(masked(masker, MASK_PARTIAL, bytes_of("abcde\0\0z", 8)),
+                        "****e\xef\xbf\xbd\xef\xbf\xbdz");
 }
 
 static void test_constants(void **state)
@@ -102,9 +122,12 @@ static void test_constants(void **state)
     assert_string_equal(masked(masker, MASK_REDACT, (struct bytes){0}), MASK_REDACTED);
     assert_string_equal(masked(masker, MASK_NULL, BYTES("secret")), "");
     assert_string_equal(masked(masker, MASK_NONE, BYTES("secret")), MASK_REDACTED); /* closed */
-    assert_string_equal(matched(MASK_PARTIAL, "creditCard", "4111-1111-1111-1111"), "[creditCard ****1111]");
-    assert_string_equal(matched(MASK_PARTIAL, "email", "bob@example.com"), "[email ****@example.com]");
-    assert_string_equal(matched(MASK_PARTIAL, "privateKey", "-----END PRIVATE KEY-----"), "[privateKey ****]");
+    assert_string_equal(matched(MASK_PARTIAL, "creditCard", "4111-1111-1111-1111"),
+                        "[creditCard ****1111]");
+    assert_string_equal(matched(MASK_PARTIAL, "email", "bob@example.com"),
+                        "[email ****@example.com]");
+    assert_string_equal(matched(MASK_PARTIAL, "privateKey", "-----END PRIVATE KEY-----"),
+                        "[privateKey ****]");
     assert_string_equal(matched(MASK_REDACT, "creditCard", "4111"), "[creditCard]");
     assert_string_equal(matched(MASK_NULL, "creditCard", "4111"), "[creditCard]");
     assert_string_equal(matched(MASK_NONE, "creditCard", "4111"), "[creditCard]");
@@ -123,7 +146,8 @@ static void test_token(void **state)
     assert_string_not_equal(masked(masker, MASK_TOKEN, BYTES("4111111111111112")), first);
     assert_string_not_equal(masked(masker, MASK_TOKEN, (struct bytes){0}), first);
     assert_string_not_equal(masked(other, MASK_TOKEN, BYTES("4111111111111111")), first);
-    assert_memory_equal(matched(MASK_TOKEN, "creditCard", "4111111111111111"), "[creditCard:tok_", 16);
+    assert_memory_equal(matched(MASK_TOKEN, "creditCard", "4111111111111111"), "[creditCard:tok_",
+                        16);
     assert_memory_equal(buffer_bytes(&out).p + 12, first, 36);
     assert_int_equal(mask_text(NULL, MASK_TOKEN, BYTES("x"), &out), -ENOMEM);
 }
@@ -146,7 +170,8 @@ static void test_output_is_utf8(void **state)
         size_t len = random_below(i % 3 ? 24 : sizeof value);
 
         for (size_t k = 0; k < len; k++)
-            value[k] = (char)(i % 2 ? random_below(256) : 0xc0 + random_below(64) - (random_below(3) ? 64 : 0));
+            value[k] = (char)(i % 2 ? random_below(256)
+                                    : 0xc0 + random_below(64) - (random_below(3) ? 64 : 0));
         assert_utf8(masked(masker, MASK_PARTIAL, bytes_of(value, len)));
     }
 }
@@ -165,16 +190,60 @@ static void test_partial_hides_half(void **state)
 static void test_recognise(void **state)
 {
     static const char *const masks[] = {
-        "****", " **** ", "********", "****************", "****1234", "****b", "'****1234'", "{\"ssn\":\"****6789\",\"x\":1}",
-        "{\"a\":\"****\"}", "****@example.com", "write to ****@example.com please", "ssn ****6789 of bob", "card: ****1234",
-        "[creditCard]", "x [creditCard] y", "[creditCard ****1111]", "[email ****@example.com] and", "[usSsn ****]", "(****1234)",
-        "****.0.1", "'****-567'", "****\xc3\xbc\xc3\x9f",
+        "****",
+        " **** ",
+        "********",
+        "****************",
+        "****1234",
+        "****b",
+        "'****1234'",
+        "{\"ssn\":\"****6789\",\"x\":1}",
+        "{\"a\":\"****\"}",
+        "****@example.com",
+        "write to ****@example.com please",
+        "ssn ****6789 of bob",
+        "card: ****1234",
+        "[creditCard]",
+        "x [creditCard] y",
+        "[creditCard ****1111]",
+        "[email ****@example.com] and",
+        "[usSsn ****]",
+        "(****1234)",
+        "****.0.1",
+        "'****-567'",
+        "****\xc3\xbc\xc3\x9f",
     };
     static const char *const texts[] = {
-        "", "*", "***", "plain text", "2 ** 4", "**bold**", "a **** b", "****bold****", "***1234", "*****1234 x", "x****1234", "****12345",
-        "x ****12345", "tok_", "tok_abcdefghijklmnopqrstuvwxyz234567", "tok_1AbCdEfGhIjKlMnOpQrStUvWx", "[creditcard]", "[creditCards]", "[creditCard x]",
-        "[creditCard:tok_x]", "[other]", "creditCard", "[]", "[", "SELECT count(*) FROM t", "/**** comment ****/", "bob@example.com", "4111111111111111",
-        "**** **** **** 1234 5", "************1234 x",
+        "",
+        "*",
+        "***",
+        "plain text",
+        "2 ** 4",
+        "**bold**",
+        "a **** b",
+        "****bold****",
+        "***1234",
+        "*****1234 x",
+        "x****1234",
+        "****12345",
+        "x ****12345",
+        "tok_",
+        "tok_abcdefghijklmnopqrstuvwxyz234567",
+        "tok_1AbCdEfGhIjKlMnOpQrStUvWx",
+        "[creditcard]",
+        "[creditCards]",
+        "[creditCard x]",
+        "[creditCard:tok_x]",
+        "[other]",
+        "creditCard",
+        "[]",
+        "[",
+        "SELECT count(*) FROM t",
+        "/**** comment ****/",
+        "bob@example.com",
+        "4111111111111111",
+        "**** **** **** 1234 5",
+        "************1234 x",
     };
 
     (void)state;
@@ -227,7 +296,8 @@ static void test_no_room(void **state)
         while (buffer_len(&small) < 256)
             assert_int_equal(buffer_add_u8(&small, 'x'), 0);
         assert_int_equal(mask_text(masker, each[i], BYTES("bob@example.com"), &small), -ENOMEM);
-        assert_int_equal(mask_match(masker, each[i], "email", BYTES("bob@example.com"), &small), -ENOMEM);
+        assert_int_equal(mask_match(masker, each[i], "email", BYTES("bob@example.com"), &small),
+                         -ENOMEM);
         assert_int_equal(buffer_len(&small), 256);
         buffer_done(&small);
     }
@@ -236,10 +306,10 @@ static void test_no_room(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_partial),       cmocka_unit_test(test_constants),
-        cmocka_unit_test(test_token),         cmocka_unit_test(test_token_is_hmac_sha256),
+        cmocka_unit_test(test_partial),        cmocka_unit_test(test_constants),
+        cmocka_unit_test(test_token),          cmocka_unit_test(test_token_is_hmac_sha256),
         cmocka_unit_test(test_output_is_utf8), cmocka_unit_test(test_partial_hides_half),
-        cmocka_unit_test(test_recognise),     cmocka_unit_test(test_recognise_tokens),
+        cmocka_unit_test(test_recognise),      cmocka_unit_test(test_recognise_tokens),
         cmocka_unit_test(test_no_room),
     };
 

@@ -29,8 +29,8 @@ static int setup(void **state)
     text = malloc(MAX);
     spans = malloc(SPANS * sizeof *spans);
     buffer_init(&out, MAX * 2);
-    return !text || !spans || detect_scratch_new(&scratch) ||
-           detector_set_get(ALL, &all, NULL) || detect_stream_new(all, &stream);
+    return !text || !spans || detect_scratch_new(&scratch) || detector_set_get(ALL, &all, NULL) ||
+           detect_stream_new(all, &stream);
 }
 
 static int teardown(void **state)
@@ -66,7 +66,8 @@ static void feed(struct bytes t, unsigned most)
     while (done < t.len) {
         size_t n = min_size(1 + random_below(most), t.len - done);
 
-        assert_int_equal(detect_stream_feed(stream, scratch, bytes_of(t.p + done, n), false, &out), 0);
+        assert_int_equal(detect_stream_feed(stream, scratch, bytes_of(t.p + done, n), false, &out),
+                         0);
         done += n;
         assert_true(done - buffer_len(&out) <= DETECT_STREAM_HOLD);
     }
@@ -117,7 +118,8 @@ static void test_every_single_cut(void **state)
     static const char value[] =
         "id,4111 1111 1111 1111,bob@example.com,+1 (415) 555-2671,2001:db8::1,"
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV,"
-        "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----,DE89 3704 0044 0532 0130 00,10.0.0.1,x";
+        "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----,DE89 3704 0044 0532 0130 "
+        "00,10.0.0.1,x";
     struct bytes t = bytes_str(value);
     uint8_t want[sizeof value];
 
@@ -128,8 +130,8 @@ static void test_every_single_cut(void **state)
     for (size_t cut = 0; cut <= t.len; cut++) {
         buffer_reset(&out, MAX);
         assert_int_equal(detect_stream_feed(stream, scratch, bytes_of(t.p, cut), false, &out), 0);
-        assert_int_equal(detect_stream_feed(stream, scratch, bytes_of(t.p + cut, t.len - cut), true, &out),
-                         0);
+        assert_int_equal(
+            detect_stream_feed(stream, scratch, bytes_of(t.p + cut, t.len - cut), true, &out), 0);
         assert_same(t, want);
     }
 }
@@ -137,7 +139,8 @@ static void test_every_single_cut(void **state)
 /* Far longer than what is held. */
 static void test_long_key_and_token(void **state)
 {
-    static const char begin[] = "x -----BEGIN PRIVATE KEY-----\n", end[] = "\n-----END PRIVATE KEY-----";
+    static const char begin[] = "x -----BEGIN PRIVATE KEY-----\n",
+                      end[] = "\n-----END PRIVATE KEY-----";
     static const char jwt[] = "eyJhbGciOiJIUzI1NiJ9.";
     size_t len = 0;
 
@@ -173,7 +176,8 @@ static void test_values_are_apart(void **state)
 {
     (void)state;
     buffer_reset(&out, MAX);
-    assert_int_equal(detect_stream_feed(stream, scratch, BYTES("-----BEGIN PRIVATE KEY-----"), true, &out), 0);
+    assert_int_equal(
+        detect_stream_feed(stream, scratch, BYTES("-----BEGIN PRIVATE KEY-----"), true, &out), 0);
     assert_int_equal(detect_stream_feed(stream, scratch, BYTES("4111 1111 "), true, &out), 0);
     assert_int_equal(detect_stream_feed(stream, scratch, BYTES("1111 1111"), true, &out), 0);
     assert_int_equal(detect_stream_feed(stream, scratch, (struct bytes){0}, true, &out), 0);
@@ -200,8 +204,10 @@ static void test_no_room(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_any_cuts),          cmocka_unit_test(test_every_single_cut),
-        cmocka_unit_test(test_long_key_and_token), cmocka_unit_test(test_values_are_apart),
+        cmocka_unit_test(test_any_cuts),
+        cmocka_unit_test(test_every_single_cut),
+        cmocka_unit_test(test_long_key_and_token),
+        cmocka_unit_test(test_values_are_apart),
         cmocka_unit_test(test_no_room),
     };
 

@@ -295,24 +295,23 @@ static void test_target_fields(void **state)
 
 static void test_target_lookup(void **state)
 {
-    struct policy_snapshot *s =
-        snapshot_of(
-            HEAD("GuardTarget", "t, namespace: a") "spec: {protocol: tcp, hosts: [a.b], ports: "
-                                                   "[1]}\n---\n" HEAD(
-                                                       "GuardTarget",
-                                                       "t") "spec: {protocol: tcp, hosts: [a.b], "
-                                                            "ports: [2]}\n---\n" HEAD("GuardTarget",
-                                                                                      "u, "
-                                                                                      "namespace: "
-                                                                                      "a") "spec: "
-                                                                                           "{protoc"
-                                                                                           "ol: "
-                                                                                           "tcp, "
-                                                                                           "hosts: "
-                                                                                           "[a.b], "
-                                                                                           "ports: "
-                                                                                           "[3]}"
-                                                                                           "\n");
+    struct policy_snapshot *s = snapshot_of(
+        HEAD("GuardTarget",
+             "t, namespace: a") "spec: {protocol: tcp, hosts: [a.b], ports: "
+                                "[1]}\n---\n" HEAD("GuardTarget",
+                                                   "t") "spec: {protocol: tcp, hosts: [a.b], "
+                                                        "ports: [2]}\n---\n" HEAD("GuardTarget",
+                                                                                  "u, "
+                                                                                  "namespace: "
+                                                                                  "a") "spec: "
+                                                                                       "{protoc"
+                                                                                       "ol: "
+                                                                                       "tcp, "
+                                                                                       "hosts: "
+                                                                                       "[a.b], "
+                                                                                       "ports: "
+                                                                                       "[3]}"
+                                                                                       "\n");
 
     (void)state;
     assert_int_equal(policy_target_by_name(s, "a", "t")->ports[0], 1);
@@ -342,49 +341,50 @@ static struct sockaddr_storage address(const char *text, uint16_t port)
     return a;
 }
 
+static const struct {
+    const char *host, *address;
+    bool matches;
+} host_matching[] = {
+    {"10.1.2.3", "10.1.2.3", true},
+    {"10.1.2.3", "10.1.2.4", false},
+    {"10.1.2.3", "::ffff:10.1.2.3", true},
+    {"'::ffff:10.1.2.3'", "10.1.2.3", true},
+    {"10.1.2.3", "::10.1.2.3", false},
+    {"10.9.0.0/24", "10.9.0.255", true},
+    {"10.9.0.0/24", "10.9.1.0", false},
+    {"10.9.0.0/24", "::ffff:10.9.0.7", true},
+    {"10.8.0.0/15", "10.9.1.0", true},
+    {"10.8.0.0/15", "10.10.0.0", false},
+    {"10.0.0.128/25", "10.0.0.127", false},
+    {"0.0.0.0/0", "1.2.3.4", true},
+    {"0.0.0.0/0", "2001:db8::1", false},
+    {"'::/0'", "2001:db8::1", true},
+    {"'::/0'", "1.2.3.4", false},
+    {"'::/0'", "::ffff:1.2.3.4", false},
+    {"'2001:db8::/33'", "2001:db8:7fff::", true},
+    {"'2001:db8::/33'", "2001:db8:8000::", false},
+    {"'2001:db8::1'", "2001:db8::1", true},
+    {"'2001:db8::1'", "2001:db8::2", false},
+    {"db.svc", "10.1.2.3", false},
+};
+
 static void test_host_matching(void **state)
 {
-    static const struct {
-        const char *host, *address;
-        bool matches;
-    } rows[] = {
-        {"10.1.2.3", "10.1.2.3", true},
-        {"10.1.2.3", "10.1.2.4", false},
-        {"10.1.2.3", "::ffff:10.1.2.3", true},
-        {"'::ffff:10.1.2.3'", "10.1.2.3", true},
-        {"10.1.2.3", "::10.1.2.3", false},
-        {"10.9.0.0/24", "10.9.0.255", true},
-        {"10.9.0.0/24", "10.9.1.0", false},
-        {"10.9.0.0/24", "::ffff:10.9.0.7", true},
-        {"10.8.0.0/15", "10.9.1.0", true},
-        {"10.8.0.0/15", "10.10.0.0", false},
-        {"10.0.0.128/25", "10.0.0.127", false},
-        {"0.0.0.0/0", "1.2.3.4", true},
-        {"0.0.0.0/0", "2001:db8::1", false},
-        {"'::/0'", "2001:db8::1", true},
-        {"'::/0'", "1.2.3.4", false},
-        {"'::/0'", "::ffff:1.2.3.4", false},
-        {"'2001:db8::/33'", "2001:db8:7fff::", true},
-        {"'2001:db8::/33'", "2001:db8:8000::", false},
-        {"'2001:db8::1'", "2001:db8::1", true},
-        {"'2001:db8::1'", "2001:db8::2", false},
-        {"db.svc", "10.1.2.3", false},
-    };
     struct sockaddr none = {.sa_family = AF_UNIX};
 
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct sockaddr_storage a = address(rows[i].address, 1);
+    for (size_t i = 0; i < ARRAY_LEN(host_matching); i++) {
+        struct sockaddr_storage a = address(host_matching[i].address, 1);
         struct policy_snapshot *s;
         const struct target *t;
         char yaml[256];
 
         snprintf(yaml, sizeof yaml, "%sspec: {protocol: tcp, hosts: [%s], ports: [1]}",
-                 HEAD("GuardTarget", "t"), rows[i].host);
+                 HEAD("GuardTarget", "t"), host_matching[i].host);
         s = snapshot_of(yaml);
         t = policy_target_at(s, 0);
-        if (target_host_matches(&t->hosts[0], (struct sockaddr *)&a) != rows[i].matches)
-            fail_msg("%s and %s", rows[i].host, rows[i].address);
+        if (target_host_matches(&t->hosts[0], (struct sockaddr *)&a) != host_matching[i].matches)
+            fail_msg("%s and %s", host_matching[i].host, host_matching[i].address);
         assert_false(target_host_matches(&t->hosts[0], &none));
         policy_snapshot_unref(s);
     }

@@ -11,57 +11,54 @@
 
 /* ---- subjects ---- */
 
+static const struct {
+    const char *subjects;
+    bool selects;
+} subjects[] = {
+    {"[]", true},
+    {"[{podSelector: {}}]", true},
+    {"[{podSelector: {matchLabels: {app: coder}}}]", true},
+    {"[{podSelector: {matchLabels: {app: coder, tier: dev}}}]", true},
+    {"[{podSelector: {matchLabels: {app: coder, tier: prod}}}]", false},
+    {"[{podSelector: {matchLabels: {app: \"\"}}}]", false},
+    {"[{podSelector: {matchLabels: {coder: app}}}]", false},
+    {"[{podSelector: {matchExpressions: [{key: app, operator: In, values: [x, coder]}]}}]", true},
+    {"[{podSelector: {matchExpressions: [{key: app, operator: In, values: [x]}]}}]", false},
+    {"[{podSelector: {matchExpressions: [{key: zone, operator: In, values: [x]}]}}]", false},
+    {"[{podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [x]}]}}]", true},
+    {"[{podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [coder]}]}}]", false},
+    {"[{podSelector: {matchExpressions: [{key: zone, operator: NotIn, values: [x]}]}}]", true},
+    {"[{podSelector: {matchExpressions: [{key: app, operator: Exists}]}}]", true},
+    {"[{podSelector: {matchExpressions: [{key: zone, operator: Exists}]}}]", false},
+    {"[{podSelector: {matchExpressions: [{key: zone, operator: DoesNotExist}]}}]", true},
+    {"[{podSelector: {matchExpressions: [{key: app, operator: DoesNotExist}]}}]", false},
+    {"[{podSelector: {matchLabels: {app: coder}, matchExpressions: [{key: tier, operator: "
+     "DoesNotExist}]}}]",
+     false},
+    {"[{serviceAccounts: [other, coder]}]", true},
+    {"[{serviceAccounts: [other]}]", false},
+    {"[{groups: [nobody, staff]}]", true},
+    {"[{groups: [nobody]}]", false},
+    /* entries OR, fields AND */
+    {"[{serviceAccounts: [other]}, {groups: [staff]}]", true},
+    {"[{serviceAccounts: [other], groups: [staff]}]", false},
+    {"[{serviceAccounts: [coder], groups: [staff], podSelector: {matchLabels: {app: coder}}}]",
+     true},
+    {"[{serviceAccounts: [coder], groups: [staff], podSelector: {matchLabels: {app: x}}}]", false},
+};
+
 static void test_subjects(void **state)
 {
-    static const struct {
-        const char *subjects;
-        bool selects;
-    } rows[] = {
-        {"[]", true},
-        {"[{podSelector: {}}]", true},
-        {"[{podSelector: {matchLabels: {app: coder}}}]", true},
-        {"[{podSelector: {matchLabels: {app: coder, tier: dev}}}]", true},
-        {"[{podSelector: {matchLabels: {app: coder, tier: prod}}}]", false},
-        {"[{podSelector: {matchLabels: {app: \"\"}}}]", false},
-        {"[{podSelector: {matchLabels: {coder: app}}}]", false},
-        {"[{podSelector: {matchExpressions: [{key: app, operator: In, values: [x, coder]}]}}]",
-         true},
-        {"[{podSelector: {matchExpressions: [{key: app, operator: In, values: [x]}]}}]", false},
-        {"[{podSelector: {matchExpressions: [{key: zone, operator: In, values: [x]}]}}]", false},
-        {"[{podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [x]}]}}]", true},
-        {"[{podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [coder]}]}}]",
-         false},
-        {"[{podSelector: {matchExpressions: [{key: zone, operator: NotIn, values: [x]}]}}]", true},
-        {"[{podSelector: {matchExpressions: [{key: app, operator: Exists}]}}]", true},
-        {"[{podSelector: {matchExpressions: [{key: zone, operator: Exists}]}}]", false},
-        {"[{podSelector: {matchExpressions: [{key: zone, operator: DoesNotExist}]}}]", true},
-        {"[{podSelector: {matchExpressions: [{key: app, operator: DoesNotExist}]}}]", false},
-        {"[{podSelector: {matchLabels: {app: coder}, matchExpressions: [{key: tier, operator: "
-         "DoesNotExist}]}}]",
-         false},
-        {"[{serviceAccounts: [other, coder]}]", true},
-        {"[{serviceAccounts: [other]}]", false},
-        {"[{groups: [nobody, staff]}]", true},
-        {"[{groups: [nobody]}]", false},
-        /* entries OR, fields AND */
-        {"[{serviceAccounts: [other]}, {groups: [staff]}]", true},
-        {"[{serviceAccounts: [other], groups: [staff]}]", false},
-        {"[{serviceAccounts: [coder], groups: [staff], podSelector: {matchLabels: {app: coder}}}]",
-         true},
-        {"[{serviceAccounts: [coder], groups: [staff], podSelector: {matchLabels: {app: x}}}]",
-         false},
-    };
-
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(subjects); i++) {
         char policies[512];
         struct policy_view *v;
 
         snprintf(policies, sizeof policies, HEAD("GuardPolicy", "p") "spec: {subjects: %s}\n",
-                 rows[i].subjects);
+                 subjects[i].subjects);
         v = view_of(policies);
-        if (policy_view_empty(v) == rows[i].selects)
-            fail_msg("%s", rows[i].subjects);
+        if (policy_view_empty(v) == subjects[i].selects)
+            fail_msg("%s", subjects[i].subjects);
         policy_view_unref(v);
     }
 }
@@ -168,32 +165,30 @@ static void test_targets_and_databases(void **state)
 /* A policy without targets is for every target of its namespace, not of another. */
 static void test_targets_of_other_namespaces(void **state)
 {
-    struct policy_snapshot *s =
-        snapshot_of(
-            HEAD(
-                "GuardTarget",
-                "t, namespace: agents") "spec: {protocol: tcp, hosts: [a.b], ports: "
-                                        "[1]}\n---\n" HEAD("GuardTarget",
-                                                           "t, namespace: other") "spec: "
-                                                                                  "{protocol: tcp, "
-                                                                                  "hosts: [a.b], "
-                                                                                  "ports: "
-                                                                                  "[1]}\n---"
-                                                                                  "\n" HEAD("GuardP"
-                                                                                            "olicy",
-                                                                                            "p, "
-                                                                                            "namesp"
-                                                                                            "ace: "
-                                                                                            "agent"
-                                                                                            "s") "s"
-                                                                                                 "p"
-                                                                                                 "e"
-                                                                                                 "c"
-                                                                                                 ":"
-                                                                                                 " "
-                                                                                                 "{"
-                                                                                                 "}"
-                                                                                                 "\n");
+    struct policy_snapshot *s = snapshot_of(
+        HEAD("GuardTarget",
+             "t, namespace: agents") "spec: {protocol: tcp, hosts: [a.b], ports: "
+                                     "[1]}\n---\n" HEAD("GuardTarget",
+                                                        "t, namespace: other") "spec: "
+                                                                               "{protocol: tcp, "
+                                                                               "hosts: [a.b], "
+                                                                               "ports: "
+                                                                               "[1]}\n---"
+                                                                               "\n" HEAD("GuardP"
+                                                                                         "olicy",
+                                                                                         "p, "
+                                                                                         "namesp"
+                                                                                         "ace: "
+                                                                                         "agent"
+                                                                                         "s") "s"
+                                                                                              "p"
+                                                                                              "e"
+                                                                                              "c"
+                                                                                              ":"
+                                                                                              " "
+                                                                                              "{"
+                                                                                              "}"
+                                                                                              "\n");
     struct policy_view *v;
 
     (void)state;
@@ -242,50 +237,47 @@ static void test_policies_add_up(void **state)
     check_rows(rows, ARRAY_LEN(rows));
 }
 
+static const struct row floor_rows[] = {
+    /* what the cluster refuses or asks holds, whatever a namespace allows */
+    {NS_ALL FLOOR(NO_DROP), {OP_DROP, "a.b"}, VERDICT_DENY, "no-drop"},
+    {FLOOR(NO_DROP) NS_ALL, {OP_DROP, "a.b"}, VERDICT_DENY, "no-drop"},
+    {NS_ALL FLOOR(ASK_DELETE), {OP_DELETE, "a.b"}, VERDICT_APPROVE, "ask"},
+    {NS_ALL FLOOR(NO_DROP), {OP_SELECT, "a.b"}, VERDICT_ALLOW, "all"},
+    /* the cluster's Allow lifts no Deny, and gives nothing that the namespace leaves out */
+    {POLICY("own", RULES(NO_DROP)) FLOOR(ALLOW_DROP), {OP_DROP, "a.b"}, VERDICT_DENY, "no-drop"},
+    {POLICY("own", RULES(NO_DROP)) FLOOR(ALLOW_READ), {OP_SELECT, "a.b"}, VERDICT_DENY, NULL},
+    {POLICY("own", RULES(READ)) FLOOR(ALLOW_DROP), {OP_DROP, "a.b"}, VERDICT_DENY, NULL},
+    {POLICY("own", RULES(READ)) FLOOR(ALLOW_READ), {OP_SELECT, "a.b"}, VERDICT_ALLOW, "read"},
+    /* nor does its approval rule permit what the namespace leaves out */
+    {POLICY("own", RULES(READ)) FLOOR(ASK_DELETE), {OP_DELETE, "a.b"}, VERDICT_DENY, NULL},
+    /* a namespace's approval is not lifted by the cluster's Allow */
+    {POLICY("own", RULES(ASK_DELETE))
+         FLOOR(RULE("name: all, action: Allow, sql: {operations: [\"*\"]}")),
+     {OP_DELETE, "a.b"},
+     VERDICT_APPROVE,
+     "ask"},
+    /* without a policy of the namespace the cluster's is the policy */
+    {FLOOR(ALLOW_READ NO_DROP), {OP_SELECT, "a.b"}, VERDICT_ALLOW, "floor-read"},
+    {FLOOR(ALLOW_READ NO_DROP), {OP_DROP, "a.b"}, VERDICT_DENY, "no-drop"},
+    {FLOOR(ALLOW_READ NO_DROP), {OP_INSERT, "a.b"}, VERDICT_DENY, NULL},
+    {FLOOR(ASK_DELETE), {OP_DELETE, "a.b"}, VERDICT_APPROVE, "ask"},
+    {FLOOR(NO_DROP), {OP_SELECT, "a.b"}, VERDICT_DENY, NULL},
+    /* a namespace's policy for somebody else is none */
+    {POLICY("own", "  subjects: [{groups: [x]}]\n" RULES(NO_DROP)) FLOOR(ALLOW_READ),
+     {OP_SELECT, "a.b"},
+     VERDICT_ALLOW,
+     "floor-read"},
+    /* implied objects too */
+    {NS_ALL FLOOR(RULE("name: x, action: Deny, sql: {operations: [Explain]}")),
+     {.op = OP_EXPLAIN, .implied = true},
+     VERDICT_DENY,
+     "x"},
+};
+
 static void test_floor(void **state)
 {
-    static const struct row rows[] = {
-        /* what the cluster refuses or asks holds, whatever a namespace allows */
-        {NS_ALL FLOOR(NO_DROP), {OP_DROP, "a.b"}, VERDICT_DENY, "no-drop"},
-        {FLOOR(NO_DROP) NS_ALL, {OP_DROP, "a.b"}, VERDICT_DENY, "no-drop"},
-        {NS_ALL FLOOR(ASK_DELETE), {OP_DELETE, "a.b"}, VERDICT_APPROVE, "ask"},
-        {NS_ALL FLOOR(NO_DROP), {OP_SELECT, "a.b"}, VERDICT_ALLOW, "all"},
-        /* the cluster's Allow lifts no Deny, and gives nothing that the namespace leaves out */
-        {POLICY("own", RULES(NO_DROP)) FLOOR(ALLOW_DROP),
-         {OP_DROP, "a.b"},
-         VERDICT_DENY,
-         "no-drop"},
-        {POLICY("own", RULES(NO_DROP)) FLOOR(ALLOW_READ), {OP_SELECT, "a.b"}, VERDICT_DENY, NULL},
-        {POLICY("own", RULES(READ)) FLOOR(ALLOW_DROP), {OP_DROP, "a.b"}, VERDICT_DENY, NULL},
-        {POLICY("own", RULES(READ)) FLOOR(ALLOW_READ), {OP_SELECT, "a.b"}, VERDICT_ALLOW, "read"},
-        /* nor does its approval rule permit what the namespace leaves out */
-        {POLICY("own", RULES(READ)) FLOOR(ASK_DELETE), {OP_DELETE, "a.b"}, VERDICT_DENY, NULL},
-        /* a namespace's approval is not lifted by the cluster's Allow */
-        {POLICY("own", RULES(ASK_DELETE))
-             FLOOR(RULE("name: all, action: Allow, sql: {operations: [\"*\"]}")),
-         {OP_DELETE, "a.b"},
-         VERDICT_APPROVE,
-         "ask"},
-        /* without a policy of the namespace the cluster's is the policy */
-        {FLOOR(ALLOW_READ NO_DROP), {OP_SELECT, "a.b"}, VERDICT_ALLOW, "floor-read"},
-        {FLOOR(ALLOW_READ NO_DROP), {OP_DROP, "a.b"}, VERDICT_DENY, "no-drop"},
-        {FLOOR(ALLOW_READ NO_DROP), {OP_INSERT, "a.b"}, VERDICT_DENY, NULL},
-        {FLOOR(ASK_DELETE), {OP_DELETE, "a.b"}, VERDICT_APPROVE, "ask"},
-        {FLOOR(NO_DROP), {OP_SELECT, "a.b"}, VERDICT_DENY, NULL},
-        /* a namespace's policy for somebody else is none */
-        {POLICY("own", "  subjects: [{groups: [x]}]\n" RULES(NO_DROP)) FLOOR(ALLOW_READ),
-         {OP_SELECT, "a.b"},
-         VERDICT_ALLOW,
-         "floor-read"},
-        /* implied objects too */
-        {NS_ALL FLOOR(RULE("name: x, action: Deny, sql: {operations: [Explain]}")),
-         {.op = OP_EXPLAIN, .implied = true},
-         VERDICT_DENY,
-         "x"},
-    };
-
     (void)state;
-    check_rows(rows, ARRAY_LEN(rows));
+    check_rows(floor_rows, ARRAY_LEN(floor_rows));
 }
 
 static void test_floor_for_functions(void **state)
@@ -327,85 +319,85 @@ struct audit_row {
 #define AUDIT_POLICY(name, rules)  POLICY(name, AUDIT RULES(rules))
 #define AUDIT_CLUSTER(name, rules) CLUSTER(name, AUDIT RULES(rules))
 
+static const struct audit_row audit[] = {
+    /* alone: everything goes, and is judged */
+    {AUDIT_POLICY("a", READ), {OP_SELECT, "a.b"}, VERDICT_ALLOW, VERDICT_ALLOW, "read"},
+    {AUDIT_POLICY("a", READ), {OP_DROP, "a.b"}, VERDICT_ALLOW, VERDICT_DENY, NULL},
+    {AUDIT_POLICY("a", READ NO_DROP), {OP_DROP, "a.b"}, VERDICT_ALLOW, VERDICT_DENY, "no-drop"},
+    {AUDIT_POLICY("a", ASK_DELETE), {OP_DELETE, "a.b"}, VERDICT_ALLOW, VERDICT_APPROVE, "ask"},
+    {AUDIT_CLUSTER("a", READ), {OP_DROP, "a.b"}, VERDICT_ALLOW, VERDICT_DENY, NULL},
+    /* never weaker than Enforce */
+    {POLICY("e", RULES(READ)) AUDIT_POLICY("a", ALL),
+     {OP_DROP, "a.b"},
+     VERDICT_DENY,
+     VERDICT_DENY,
+     NULL},
+    {POLICY("e", RULES(READ NO_DROP)) AUDIT_POLICY("a", ALLOW_DROP),
+     {OP_DROP, "a.b"},
+     VERDICT_DENY,
+     VERDICT_DENY,
+     "no-drop"},
+    {POLICY("e", RULES(ASK_DELETE)) AUDIT_POLICY("a", ALL),
+     {OP_DELETE, "a.b"},
+     VERDICT_APPROVE,
+     VERDICT_APPROVE,
+     "ask"},
+    {CLUSTER("floor", RULES(NO_DROP)) AUDIT_POLICY("a", ALL),
+     {OP_DROP, "a.b"},
+     VERDICT_DENY,
+     VERDICT_DENY,
+     "no-drop"},
+    {CLUSTER("floor", RULES(NO_DROP)) AUDIT_POLICY("a", ALL),
+     {OP_SELECT, "a.b"},
+     VERDICT_DENY,
+     VERDICT_DENY,
+     NULL},
+    /* what it would have added */
+    {POLICY("e", RULES(ALL)) AUDIT_POLICY("a", NO_DROP),
+     {OP_DROP, "a.b"},
+     VERDICT_ALLOW,
+     VERDICT_DENY,
+     "no-drop"},
+    {POLICY("e", RULES(ALL)) AUDIT_CLUSTER("a", NO_DROP),
+     {OP_DROP, "a.b"},
+     VERDICT_ALLOW,
+     VERDICT_DENY,
+     "no-drop"},
+    {POLICY("e", RULES(ALL)) AUDIT_POLICY("a", ASK_DELETE),
+     {OP_DELETE, "a.b"},
+     VERDICT_ALLOW,
+     VERDICT_APPROVE,
+     "ask"},
+    {POLICY("e", RULES(ASK_DELETE))
+         AUDIT_POLICY("a", RULE("name: fn, action: Deny, sql: {operations: [Delete]}")),
+     {OP_DELETE, "a.b"},
+     VERDICT_APPROVE,
+     VERDICT_DENY,
+     "ask"},
+    {POLICY("e", RULES(READ)) AUDIT_POLICY("a", NO_DROP),
+     {OP_SELECT, "a.b"},
+     VERDICT_ALLOW,
+     VERDICT_ALLOW,
+     "read"},
+    /* an Audit policy of the namespace takes nothing from the cluster's Enforce one */
+    {CLUSTER("floor", RULES(ALLOW_READ)) AUDIT_POLICY("a", NO_DROP),
+     {OP_SELECT, "a.b"},
+     VERDICT_ALLOW,
+     VERDICT_DENY,
+     NULL},
+};
+
 static void test_audit(void **state)
 {
-    static const struct audit_row rows[] = {
-        /* alone: everything goes, and is judged */
-        {AUDIT_POLICY("a", READ), {OP_SELECT, "a.b"}, VERDICT_ALLOW, VERDICT_ALLOW, "read"},
-        {AUDIT_POLICY("a", READ), {OP_DROP, "a.b"}, VERDICT_ALLOW, VERDICT_DENY, NULL},
-        {AUDIT_POLICY("a", READ NO_DROP), {OP_DROP, "a.b"}, VERDICT_ALLOW, VERDICT_DENY, "no-drop"},
-        {AUDIT_POLICY("a", ASK_DELETE), {OP_DELETE, "a.b"}, VERDICT_ALLOW, VERDICT_APPROVE, "ask"},
-        {AUDIT_CLUSTER("a", READ), {OP_DROP, "a.b"}, VERDICT_ALLOW, VERDICT_DENY, NULL},
-        /* never weaker than Enforce */
-        {POLICY("e", RULES(READ)) AUDIT_POLICY("a", ALL),
-         {OP_DROP, "a.b"},
-         VERDICT_DENY,
-         VERDICT_DENY,
-         NULL},
-        {POLICY("e", RULES(READ NO_DROP)) AUDIT_POLICY("a", ALLOW_DROP),
-         {OP_DROP, "a.b"},
-         VERDICT_DENY,
-         VERDICT_DENY,
-         "no-drop"},
-        {POLICY("e", RULES(ASK_DELETE)) AUDIT_POLICY("a", ALL),
-         {OP_DELETE, "a.b"},
-         VERDICT_APPROVE,
-         VERDICT_APPROVE,
-         "ask"},
-        {CLUSTER("floor", RULES(NO_DROP)) AUDIT_POLICY("a", ALL),
-         {OP_DROP, "a.b"},
-         VERDICT_DENY,
-         VERDICT_DENY,
-         "no-drop"},
-        {CLUSTER("floor", RULES(NO_DROP)) AUDIT_POLICY("a", ALL),
-         {OP_SELECT, "a.b"},
-         VERDICT_DENY,
-         VERDICT_DENY,
-         NULL},
-        /* what it would have added */
-        {POLICY("e", RULES(ALL)) AUDIT_POLICY("a", NO_DROP),
-         {OP_DROP, "a.b"},
-         VERDICT_ALLOW,
-         VERDICT_DENY,
-         "no-drop"},
-        {POLICY("e", RULES(ALL)) AUDIT_CLUSTER("a", NO_DROP),
-         {OP_DROP, "a.b"},
-         VERDICT_ALLOW,
-         VERDICT_DENY,
-         "no-drop"},
-        {POLICY("e", RULES(ALL)) AUDIT_POLICY("a", ASK_DELETE),
-         {OP_DELETE, "a.b"},
-         VERDICT_ALLOW,
-         VERDICT_APPROVE,
-         "ask"},
-        {POLICY("e", RULES(ASK_DELETE))
-             AUDIT_POLICY("a", RULE("name: fn, action: Deny, sql: {operations: [Delete]}")),
-         {OP_DELETE, "a.b"},
-         VERDICT_APPROVE,
-         VERDICT_DENY,
-         "ask"},
-        {POLICY("e", RULES(READ)) AUDIT_POLICY("a", NO_DROP),
-         {OP_SELECT, "a.b"},
-         VERDICT_ALLOW,
-         VERDICT_ALLOW,
-         "read"},
-        /* an Audit policy of the namespace takes nothing from the cluster's Enforce one */
-        {CLUSTER("floor", RULES(ALLOW_READ)) AUDIT_POLICY("a", NO_DROP),
-         {OP_SELECT, "a.b"},
-         VERDICT_ALLOW,
-         VERDICT_DENY,
-         NULL},
-    };
-
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct policy_view *v = view_of(rows[i].policies);
-        struct decision d = decide_thing(v, rows[i].thing);
-        const char *rule = d.rule ? d.rule : "-", *wanted = rows[i].rule ? rows[i].rule : "-";
+    for (size_t i = 0; i < ARRAY_LEN(audit); i++) {
+        struct policy_view *v = view_of(audit[i].policies);
+        struct decision d = decide_thing(v, audit[i].thing);
+        const char *rule = d.rule ? d.rule : "-", *wanted = audit[i].rule ? audit[i].rule : "-";
 
-        if (d.verdict != rows[i].verdict || d.would != rows[i].would || strcmp(rule, wanted) != 0)
+        if (d.verdict != audit[i].verdict || d.would != audit[i].would || strcmp(rule, wanted) != 0)
             fail_msg("row %zu: %s, would %s by %s (%s)\n%s", i, verdict_text(d.verdict),
-                     verdict_text(d.would), rule, d.reason, rows[i].policies);
+                     verdict_text(d.would), rule, d.reason, audit[i].policies);
         assert_int_equal(d.audited, d.verdict != d.would);
         assert_int_equal(d.approval != NULL, d.verdict == VERDICT_APPROVE);
         assert_int_equal(d.reason[0] != 0, d.would != VERDICT_ALLOW);

@@ -51,71 +51,72 @@ static void refuse(const char *text, const char *wanted)
     refuse_bytes(bytes_str(text), wanted);
 }
 
+static const struct {
+    const char *text;
+    enum node_type type;
+    int64_t number;
+} scalar_types[] = {
+    {"", NODE_NULL, 0},
+    {"~", NODE_NULL, 0},
+    {"null", NODE_NULL, 0},
+    {"''", NODE_STRING, 0},
+    {"'null'", NODE_STRING, 0},
+    {"true", NODE_BOOL, 1},
+    {"False", NODE_BOOL, 0},
+    {"'true'", NODE_STRING, 0},
+    {"yes", NODE_BOOL, -1},
+    {"No", NODE_BOOL, -1},
+    {"on", NODE_BOOL, -1},
+    {"OFF", NODE_BOOL, -1},
+    {"y", NODE_BOOL, -1},
+    {"N", NODE_BOOL, -1},
+    {"'on'", NODE_STRING, 0},
+    {"yess", NODE_STRING, 0},
+    {"0", NODE_INT, 0},
+    {"-7", NODE_INT, -7},
+    {"9223372036854775807", NODE_INT, INT64_MAX},
+    {"9223372036854775808", NODE_FLOAT, 0},
+    {"+1", NODE_FLOAT, 0},
+    {"010", NODE_FLOAT, 0},
+    {"0o10", NODE_FLOAT, 0},
+    {"0x1F", NODE_FLOAT, 0},
+    {"0b1", NODE_FLOAT, 0},
+    {"1_000", NODE_FLOAT, 0},
+    {"1.5", NODE_FLOAT, 0},
+    {".5", NODE_FLOAT, 0},
+    {"1e3", NODE_FLOAT, 0},
+    {"-.inf", NODE_FLOAT, 0},
+    {".NaN", NODE_FLOAT, 0},
+    {"1e", NODE_STRING, 0},
+    {"1.2.3", NODE_STRING, 0},
+    {".", NODE_STRING, 0},
+    {"-", NODE_STRING, 0},
+    {"60s", NODE_STRING, 0},
+    {"0x", NODE_STRING, 0},
+    {"10.1.2.3", NODE_STRING, 0},
+    {"'12'", NODE_STRING, 0},
+    {"\"12\"", NODE_STRING, 0},
+    {"!!str 12", NODE_STRING, 0},
+    {"! 12", NODE_STRING, 0},
+    {"!!int 12", NODE_INT, 12},
+    {"!!int '12'", NODE_INT, 12},
+    {"!!bool true", NODE_BOOL, 1},
+};
+
 static void test_scalar_types(void **state)
 {
-    static const struct {
-        const char *text;
-        enum node_type type;
-        int64_t number;
-    } rows[] = {
-        {"", NODE_NULL, 0},
-        {"~", NODE_NULL, 0},
-        {"null", NODE_NULL, 0},
-        {"''", NODE_STRING, 0},
-        {"'null'", NODE_STRING, 0},
-        {"true", NODE_BOOL, 1},
-        {"False", NODE_BOOL, 0},
-        {"'true'", NODE_STRING, 0},
-        {"yes", NODE_BOOL, -1},
-        {"No", NODE_BOOL, -1},
-        {"on", NODE_BOOL, -1},
-        {"OFF", NODE_BOOL, -1},
-        {"y", NODE_BOOL, -1},
-        {"N", NODE_BOOL, -1},
-        {"'on'", NODE_STRING, 0},
-        {"yess", NODE_STRING, 0},
-        {"0", NODE_INT, 0},
-        {"-7", NODE_INT, -7},
-        {"9223372036854775807", NODE_INT, INT64_MAX},
-        {"9223372036854775808", NODE_FLOAT, 0},
-        {"+1", NODE_FLOAT, 0},
-        {"010", NODE_FLOAT, 0},
-        {"0o10", NODE_FLOAT, 0},
-        {"0x1F", NODE_FLOAT, 0},
-        {"0b1", NODE_FLOAT, 0},
-        {"1_000", NODE_FLOAT, 0},
-        {"1.5", NODE_FLOAT, 0},
-        {".5", NODE_FLOAT, 0},
-        {"1e3", NODE_FLOAT, 0},
-        {"-.inf", NODE_FLOAT, 0},
-        {".NaN", NODE_FLOAT, 0},
-        {"1e", NODE_STRING, 0},
-        {"1.2.3", NODE_STRING, 0},
-        {".", NODE_STRING, 0},
-        {"-", NODE_STRING, 0},
-        {"60s", NODE_STRING, 0},
-        {"0x", NODE_STRING, 0},
-        {"10.1.2.3", NODE_STRING, 0},
-        {"'12'", NODE_STRING, 0},
-        {"\"12\"", NODE_STRING, 0},
-        {"!!str 12", NODE_STRING, 0},
-        {"! 12", NODE_STRING, 0},
-        {"!!int 12", NODE_INT, 12},
-        {"!!int '12'", NODE_INT, 12},
-        {"!!bool true", NODE_BOOL, 1},
-    };
-
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(scalar_types); i++) {
         char text[128];
         const struct node *n;
 
-        snprintf(text, sizeof text, "[%s, x]", *rows[i].text ? rows[i].text : "~");
-        if (strcmp(rows[i].text, "-") == 0) /* a list's sign inside brackets */
+        snprintf(text, sizeof text, "[%s, x]", *scalar_types[i].text ? scalar_types[i].text : "~");
+        if (strcmp(scalar_types[i].text, "-") == 0) /* a list's sign inside brackets */
             continue;
         n = parse(text)->root->items->value;
-        if (n->type != rows[i].type || n->number != rows[i].number)
-            fail_msg("%s: %s (%lld)", rows[i].text, node_type_name(n->type), (long long)n->number);
+        if (n->type != scalar_types[i].type || n->number != scalar_types[i].number)
+            fail_msg("%s: %s (%lld)", scalar_types[i].text, node_type_name(n->type),
+                     (long long)n->number);
     }
 }
 
@@ -159,46 +160,45 @@ static void test_json(void **state)
     assert_int_equal(n->items->next->value->type, NODE_MAP);
 }
 
+static const struct {
+    const char *text, *error;
+} refusals[] = {
+    {"a: b: c", "f:1: YAML: mapping values are not allowed in this context"},
+    {"a: 1\n  b: 2", "f:2: YAML: mapping values are not allowed in this context"},
+    {"[1, 2", "f:2: YAML: did not find expected ',' or ']'"},
+    {"a:\n\t- b", "f:2: YAML: found character that cannot start any token"},
+    {"a: 'x", "f:1: YAML: found unexpected end of stream"},
+    {"a: \"\\q\"", "f:1: YAML: found unknown escape character"},
+    {"a: 1\nb: 2\na: 3", "f:3: YAML: the key 'a' is there twice (first on line 1)"},
+    {"x:\n  {a: 1, 'a': 2}", "f:2: YAML: the key 'a' is there twice (first on line 2)"},
+    {"a: &x {b: 1}\nc:\n  <<: *x",
+     "f:3: YAML: merge keys (<<) are not supported; write the fields out"},
+    {"1: a", "f:1: YAML: a key must be a string, this is a whole number; write it in quotes"},
+    {"on: a", "f:1: YAML: a key must be a string, this is true or false; write it in quotes"},
+    {"~: a", "f:1: YAML: a key must be a string, this is nothing; write it in quotes"},
+    {"? [a]\n: b", "f:1: YAML: a key must be a string, this is a list"},
+    {"? {a: b}\n: c", "f:1: YAML: a key must be a string, this is a mapping"},
+    {"a: !custom b", "f:1: YAML: own tags are not supported"},
+    {"a: !custom [b]", "f:1: YAML: the tag '!custom' is not supported"},
+    {"a: !!set {b}", "f:1: YAML: the tag 'tag:yaml.org,2002:set' is not supported"},
+    {"a: !!python/object:os.system b",
+     "f:1: YAML: the value is not what its tag says, or the tag is not supported"},
+    {"a: !!int x", "f:1: YAML: the value is not what its tag says, or the tag is not supported"},
+    {"a: !!binary aGk=",
+     "f:1: YAML: the value is not what its tag says, or the tag is not supported"},
+    {"a: \"x\\0y\"", "f:1: YAML: a string contains a NUL byte"},
+    {"a: *x", "f:1: YAML: the alias '*x' has no anchor before it"},
+    {"a: &x 1\n---\nb: *x", "f:3: YAML: the alias '*x' has no anchor before it"},
+    {"a: &x [b, *x]", "f:1: YAML: the alias '*x' contains itself"},
+    {"&x a: {b: {c: &y [*y]}}", "f:1: YAML: the alias '*y' contains itself"},
+    {"&x {b: *x}", "f:1: YAML: the alias '*x' contains itself"},
+};
+
 static void test_refusals(void **state)
 {
-    static const struct {
-        const char *text, *error;
-    } rows[] = {
-        {"a: b: c", "f:1: YAML: mapping values are not allowed in this context"},
-        {"a: 1\n  b: 2", "f:2: YAML: mapping values are not allowed in this context"},
-        {"[1, 2", "f:2: YAML: did not find expected ',' or ']'"},
-        {"a:\n\t- b", "f:2: YAML: found character that cannot start any token"},
-        {"a: 'x", "f:1: YAML: found unexpected end of stream"},
-        {"a: \"\\q\"", "f:1: YAML: found unknown escape character"},
-        {"a: 1\nb: 2\na: 3", "f:3: YAML: the key 'a' is there twice (first on line 1)"},
-        {"x:\n  {a: 1, 'a': 2}", "f:2: YAML: the key 'a' is there twice (first on line 2)"},
-        {"a: &x {b: 1}\nc:\n  <<: *x",
-         "f:3: YAML: merge keys (<<) are not supported; write the fields out"},
-        {"1: a", "f:1: YAML: a key must be a string, this is a whole number; write it in quotes"},
-        {"on: a", "f:1: YAML: a key must be a string, this is true or false; write it in quotes"},
-        {"~: a", "f:1: YAML: a key must be a string, this is nothing; write it in quotes"},
-        {"? [a]\n: b", "f:1: YAML: a key must be a string, this is a list"},
-        {"? {a: b}\n: c", "f:1: YAML: a key must be a string, this is a mapping"},
-        {"a: !custom b", "f:1: YAML: own tags are not supported"},
-        {"a: !custom [b]", "f:1: YAML: the tag '!custom' is not supported"},
-        {"a: !!set {b}", "f:1: YAML: the tag 'tag:yaml.org,2002:set' is not supported"},
-        {"a: !!python/object:os.system b",
-         "f:1: YAML: the value is not what its tag says, or the tag is not supported"},
-        {"a: !!int x",
-         "f:1: YAML: the value is not what its tag says, or the tag is not supported"},
-        {"a: !!binary aGk=",
-         "f:1: YAML: the value is not what its tag says, or the tag is not supported"},
-        {"a: \"x\\0y\"", "f:1: YAML: a string contains a NUL byte"},
-        {"a: *x", "f:1: YAML: the alias '*x' has no anchor before it"},
-        {"a: &x 1\n---\nb: *x", "f:3: YAML: the alias '*x' has no anchor before it"},
-        {"a: &x [b, *x]", "f:1: YAML: the alias '*x' contains itself"},
-        {"&x a: {b: {c: &y [*y]}}", "f:1: YAML: the alias '*y' contains itself"},
-        {"&x {b: *x}", "f:1: YAML: the alias '*x' contains itself"},
-    };
-
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        refuse(rows[i].text, rows[i].error);
+    for (size_t i = 0; i < ARRAY_LEN(refusals); i++)
+        refuse(refusals[i].text, refusals[i].error);
     refuse_bytes(BYTES("\na: b\0c"), "f:2: YAML: control characters are not allowed");
     refuse_bytes(BYTES("\n\na: \xff\xfe"), "f:3: YAML: invalid leading UTF-8 octet");
 }

@@ -30,7 +30,8 @@ static void test_rows_plain_statements(void **state)
 
 static void test_rows_relations_in_every_position(void **state)
 {
-    check_rows(*state, rows_relations_in_every_position, ARRAY_LEN(rows_relations_in_every_position));
+    check_rows(*state, rows_relations_in_every_position,
+               ARRAY_LEN(rows_relations_in_every_position));
 }
 
 static void test_rows_names(void **state)
@@ -50,7 +51,8 @@ static void test_rows_copy(void **state)
 
 static void test_rows_statements_around_statements(void **state)
 {
-    check_rows(*state, rows_statements_around_statements, ARRAY_LEN(rows_statements_around_statements));
+    check_rows(*state, rows_statements_around_statements,
+               ARRAY_LEN(rows_statements_around_statements));
 }
 
 static void test_rows_transactions(void **state)
@@ -125,17 +127,63 @@ static void test_tables_are_sorted(void **state)
 static void test_never_pure(void **state)
 {
     static const char *const never[] = {
-        "query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "table_to_xml",
-        "cursor_to_xml", "schema_to_xml", "database_to_xml", "ts_stat", "ts_rewrite", "set_config",
-        "current_setting", "nextval", "currval", "lastval", "setval", "pg_sleep", "pg_sleep_for",
-        "pg_sleep_until", "pg_notify", "pg_read_file", "pg_read_binary_file", "pg_ls_dir",
-        "pg_stat_file", "lo_get", "lo_put", "lo_import", "lo_export", "lo_create", "loread",
-        "dblink", "dblink_exec", "crosstab", "pg_terminate_backend", "pg_cancel_backend",
-        "pg_reload_conf", "pg_export_snapshot", "pg_logical_emit_message", "pg_switch_wal",
-        "pg_create_restore_point", "pg_stat_get_activity", "pg_stat_reset", "pg_advisory_lock",
-        "pg_relation_filepath", "pg_show_all_settings", "pg_prepared_statement", "pg_cursor",
-        "pg_mcv_list_items", "xmlvalidate_path", "currtid2", "amvalidate", "txid_status",
-        "pg_promote", "pg_execute_server_program", "pg_file_write", "lower_", "", "LOWER",
+        "query_to_xml",
+        "query_to_xmlschema",
+        "query_to_xml_and_xmlschema",
+        "table_to_xml",
+        "cursor_to_xml",
+        "schema_to_xml",
+        "database_to_xml",
+        "ts_stat",
+        "ts_rewrite",
+        "set_config",
+        "current_setting",
+        "nextval",
+        "currval",
+        "lastval",
+        "setval",
+        "pg_sleep",
+        "pg_sleep_for",
+        "pg_sleep_until",
+        "pg_notify",
+        "pg_read_file",
+        "pg_read_binary_file",
+        "pg_ls_dir",
+        "pg_stat_file",
+        "lo_get",
+        "lo_put",
+        "lo_import",
+        "lo_export",
+        "lo_create",
+        "loread",
+        "dblink",
+        "dblink_exec",
+        "crosstab",
+        "pg_terminate_backend",
+        "pg_cancel_backend",
+        "pg_reload_conf",
+        "pg_export_snapshot",
+        "pg_logical_emit_message",
+        "pg_switch_wal",
+        "pg_create_restore_point",
+        "pg_stat_get_activity",
+        "pg_stat_reset",
+        "pg_advisory_lock",
+        "pg_relation_filepath",
+        "pg_show_all_settings",
+        "pg_prepared_statement",
+        "pg_cursor",
+        "pg_mcv_list_items",
+        "xmlvalidate_path",
+        "currtid2",
+        "amvalidate",
+        "txid_status",
+        "pg_promote",
+        "pg_execute_server_program",
+        "pg_file_write",
+        "lower_",
+        "",
+        "LOWER",
     };
     size_t i;
 
@@ -209,8 +257,8 @@ static void test_text_slices(void **state)
     assert_int_equal(facts_of(&f, "select 1;  select 22 ; commit", &env), 0);
     assert_int_equal(f.message.n, 3);
     assert_true(bytes_eq_str(f.message.statements[0].text, "select 1"));
-    assert_non_null(memmem(f.message.statements[1].text.p, f.message.statements[1].text.len,
-                           "select 22", 9));
+    assert_non_null(
+        memmem(f.message.statements[1].text.p, f.message.statements[1].text.len, "select 22", 9));
     assert_null(memmem(f.message.statements[1].text.p, f.message.statements[1].text.len, ";", 1));
     assert_true(bytes_eq_str(f.message.statements[2].text, " commit"));
     facts_done(&f);
@@ -255,8 +303,13 @@ static void test_facts_outlive_the_tree(void **state)
 
 static void test_broken_trees(void **state)
 {
-    static const char *const bad[] = {"[]", "1", "\"x\"", "{\"stmts\":{}}", "{\"stmts\":[1]}",
-                                      "{\"stmts\":[{}]}", "{\"stmts\":[null]}"};
+    static const char *const bad[] = {"[]",
+                                      "1",
+                                      "\"x\"",
+                                      "{\"stmts\":{}}",
+                                      "{\"stmts\":[1]}",
+                                      "{\"stmts\":[{}]}",
+                                      "{\"stmts\":[null]}"};
     static const char *const odd[] = {
         "{\"stmts\":[{\"stmt\":1}]}",
         "{\"stmts\":[{\"stmt\":{}}]}",
@@ -329,8 +382,8 @@ static void test_arena_too_small(void **state)
     int rc = -ENOMEM;
 
     (void)state;
-    assert_int_equal(sql_parse_here(BYTES("select a, b from t, u where f(x) order by 1"), &tree,
-                                    NULL), 0);
+    assert_int_equal(
+        sql_parse_here(BYTES("select a, b from t, u where f(x) order by 1"), &tree, NULL), 0);
     for (max = 0; max < 65536 && rc; max += 16) {
         struct arena arena;
 
@@ -344,8 +397,8 @@ static void test_arena_too_small(void **state)
 }
 
 /* P27: whatever the parser let through, the answer comes soon and is not a yes by mistake. */
-static void bomb(const struct sql_env *env, const char *open, const char *middle,
-                 const char *close, size_t n)
+static void bomb(const struct sql_env *env, const char *open, const char *middle, const char *close,
+                 size_t n)
 {
     struct buffer sql;
     struct facts f;

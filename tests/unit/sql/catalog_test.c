@@ -191,9 +191,9 @@ static void test_queries_are_qualified(void **state)
     (void)state;
     for (i = 0; i < CATALOG_N_QUERIES && catalog_queries[i]; i++) {
         const char *q = catalog_queries[i];
-        static const char *const loose[] = {" = ",  " <> ",    " > ",        " IN ",
-                                            " LIKE ", " ~ ",    " pg_get_",   "::regclass",
-                                            "::text", "::oid", "::name",     ";"};
+        static const char *const loose[] = {" = ",    " <> ",  " > ",      " IN ",
+                                            " LIKE ", " ~ ",   " pg_get_", "::regclass",
+                                            "::text", "::oid", "::name",   ";"};
         const char *p;
         size_t k;
 
@@ -210,16 +210,11 @@ static void test_queries_are_qualified(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows_that_fit),
-        cmocka_unit_test(test_rows_that_do_not),
-        cmocka_unit_test(test_nul_in_a_name),
-        cmocka_unit_test(test_row_limit),
-        cmocka_unit_test(test_byte_limit),
-        cmocka_unit_test(test_empty_catalogue),
-        cmocka_unit_test(test_looking_up),
-        cmocka_unit_test(test_views),
-        cmocka_unit_test(test_rows_in_any_order),
-        cmocka_unit_test(test_queries_are_qualified),
+        cmocka_unit_test(test_rows_that_fit),     cmocka_unit_test(test_rows_that_do_not),
+        cmocka_unit_test(test_nul_in_a_name),     cmocka_unit_test(test_row_limit),
+        cmocka_unit_test(test_byte_limit),        cmocka_unit_test(test_empty_catalogue),
+        cmocka_unit_test(test_looking_up),        cmocka_unit_test(test_views),
+        cmocka_unit_test(test_rows_in_any_order), cmocka_unit_test(test_queries_are_qualified),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

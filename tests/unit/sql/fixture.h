@@ -2,11 +2,11 @@
  * A small database for the analyser's tests, and the facts of a statement as one line of text.
  *
  * In that line: each object as "Op schema.name", with (absent) or (present) for WHERE, ~ before
- * what is implied, [meta] or [sens] behind system relations, ? before a guessed schema; "fn:name" for each
- * function; DENIED or DENIED(rule); then flags:
- *   touch (touches_masked)  loose (mask_originless)  wb (writes_masked)  hidden (runs_hidden_code)
- *   ddl (changes_catalog)  lit (literal_dependent)  unk (unknown_relation)  in, out (COPY)
- *   KIND=name for statements that the session keeps book of
+ * what is implied, [meta] or [sens] behind system relations, ? before a guessed schema; "fn:name"
+ * for each function; DENIED or DENIED(rule); then flags: touch (touches_masked)  loose
+ * (mask_originless)  wb (writes_masked)  hidden (runs_hidden_code) ddl (changes_catalog)  lit
+ * (literal_dependent)  unk (unknown_relation)  in, out (COPY) KIND=name for statements that the
+ * session keeps book of
  */
 #pragma once
 
@@ -62,9 +62,9 @@ static inline void relation_(struct catalog_builder *b, const char *oid, const c
 
 static inline void fill_catalog(struct catalog_builder *b)
 {
-    static const char *const built_in[] = {"pg_sleep", "pg_read_file", "query_to_xml", "lower",
-                                           "row_to_json", "upper", "max", "nextval", "text",
-                                           "pg_notify", "set_config"};
+    static const char *const built_in[] = {"pg_sleep",    "pg_read_file", "query_to_xml", "lower",
+                                           "row_to_json", "upper",        "max",          "nextval",
+                                           "text",        "pg_notify",    "set_config"};
     size_t i;
 
     relation_(b, "20001", "public.users", "r", "f", "id name email ssn phone org");
@@ -86,8 +86,9 @@ static inline void fill_catalog(struct catalog_builder *b)
     ROW(b, 3, "20008", "20007");
     ROW(b, 3, "20009", "20001");
     ROW(b, 3, "20010", "20002");
-    ROW(b, 4, "20007", " SELECT users.id, users.email AS mail, upper(users.name) AS uname FROM"
-                       " public.users;");
+    ROW(b, 4, "20007",
+        " SELECT users.id, users.email AS mail, upper(users.name) AS uname FROM"
+        " public.users;");
     ROW(b, 4, "20008", " SELECT v_users.mail AS mail2, v_users.id AS id2 FROM public.v_users;");
     ROW(b, 4, "20009", " SELECT SYNTAX OF THE FUTURE ];");
     ROW(b, 4, "20010", " SELECT orders.id, orders.note FROM public.orders;");
@@ -129,10 +130,11 @@ static inline void world_free(struct world *w)
 /* ---- facts as text ---- */
 
 static const char *const fixture_operations[OP_COUNT] = {
-    "Unknown", "Select", "Insert", "Update", "Delete", "Merge", "Truncate", "CopyIn", "CopyOut",
-    "Create", "Alter", "Drop", "Grant", "Revoke", "Call", "Do", "Set", "Show", "Prepare",
-    "Execute", "Deallocate", "Declare", "Fetch", "Close", "Explain", "Listen", "Notify", "Lock",
-    "Maintenance", "Begin", "Commit", "Rollback", "Savepoint", "FunctionCall", "Replication",
+    "Unknown",     "Select",  "Insert", "Update",   "Delete",    "Merge",        "Truncate",
+    "CopyIn",      "CopyOut", "Create", "Alter",    "Drop",      "Grant",        "Revoke",
+    "Call",        "Do",      "Set",    "Show",     "Prepare",   "Execute",      "Deallocate",
+    "Declare",     "Fetch",   "Close",  "Explain",  "Listen",    "Notify",       "Lock",
+    "Maintenance", "Begin",   "Commit", "Rollback", "Savepoint", "FunctionCall", "Replication",
 };
 
 static inline void describe_object(struct buffer *b, const struct object *o)
@@ -152,17 +154,16 @@ static inline void describe_object(struct buffer *b, const struct object *o)
 
 static inline void describe_statement(struct buffer *b, const struct sql_statement *st)
 {
-    static const char *const kinds[] = {NULL,      "PREPARE", "EXECUTE", "DEALLOCATE",
-                                        "DECLARE", "FETCH",   "CLOSE",   "DISCARD",
-                                        "TX",      "SET"};
+    static const char *const kinds[] = {NULL,    "PREPARE", "EXECUTE", "DEALLOCATE", "DECLARE",
+                                        "FETCH", "CLOSE",   "DISCARD", "TX",         "SET"};
     const struct {
         bool on;
         const char *word;
     } flags[] = {
-        {st->touches_masked, "touch"},    {st->mask_originless, "loose"},
-        {st->writes_masked, "wb"},        {st->runs_hidden_code, "hidden"},
-        {st->changes_catalog, "ddl"},     {st->literal_dependent, "lit"},
-        {st->unknown_relation, "unk"},    {st->copy_from_stdin, "in"},
+        {st->touches_masked, "touch"}, {st->mask_originless, "loose"},
+        {st->writes_masked, "wb"},     {st->runs_hidden_code, "hidden"},
+        {st->changes_catalog, "ddl"},  {st->literal_dependent, "lit"},
+        {st->unknown_relation, "unk"}, {st->copy_from_stdin, "in"},
         {st->copy_to_stdout, "out"},
     };
     size_t i;
@@ -192,8 +193,7 @@ static inline void describe(const char *sql, const struct sql_env *env, struct b
     size_t i;
 
     arena_init(&arena, (size_t)64 << 20);
-    if (sql_parse_here(text, &tree, &err) ||
-        sql_analyze(tree, text, env, &arena, &message, &err))
+    if (sql_parse_here(text, &tree, &err) || sql_analyze(tree, text, env, &arena, &message, &err))
         buffer_printf(out, "error: %s", err.text);
     for (i = 0; i < message.n; i++) {
         struct buffer one;

@@ -60,12 +60,14 @@ static void test_mask_write_back(void **state)
 
 static void test_mask_lax_mask_predicates_allowed(void **state)
 {
-    check_rows(*state, mask_lax_mask_predicates_allowed, ARRAY_LEN(mask_lax_mask_predicates_allowed));
+    check_rows(*state, mask_lax_mask_predicates_allowed,
+               ARRAY_LEN(mask_lax_mask_predicates_allowed));
 }
 
 static void test_mask_unknown_sql_near_masked_columns(void **state)
 {
-    check_rows(*state, mask_unknown_sql_near_masked_columns, ARRAY_LEN(mask_unknown_sql_near_masked_columns));
+    check_rows(*state, mask_unknown_sql_near_masked_columns,
+               ARRAY_LEN(mask_unknown_sql_near_masked_columns));
 }
 
 static void test_message_names_column_and_rule(void **state)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The mask map: patterns, origins, inheritance, views that compute, hide, nest, loop or cannot be read.
+ * The mask map: patterns, origins, inheritance, views that compute, hide, nest, loop or cannot be
+ * read.
  */
 #include "fixture.h"
 
@@ -134,8 +135,8 @@ static void test_strictest_wins(void **state)
 
 static void test_method_defaults_to_redact(void **state)
 {
-    static const struct column_mask masks[] = {{"public", "users", "email", MASK_NONE, false,
-                                                false, "r"}};
+    static const struct column_mask masks[] = {
+        {"public", "users", "email", MASK_NONE, false, false, "r"}};
     struct world w = {0};
 
     (void)state;
@@ -150,21 +151,20 @@ static void test_patterns(void **state)
         const char *schema, *relation, *column;
         bool hit; /* on public.users.email */
     } rows[] = {
-        {"public", "users", "email", true}, {"*", "*", "*", true},
-        {"pub*", "*ers", "e*l", true},      {"public", "users", "*e*m*a*i*l*", true},
-        {"public", "users", "emai", false}, {"public", "users", "email2", false},
+        {"public", "users", "email", true},  {"*", "*", "*", true},
+        {"pub*", "*ers", "e*l", true},       {"public", "users", "*e*m*a*i*l*", true},
+        {"public", "users", "emai", false},  {"public", "users", "email2", false},
         {"Public", "users", "email", false}, {"public", "user", "email", false},
-        {"", "users", "email", false},      {"public", "users", "", false},
-        {"public", "users", "e*x", false},  {"public", "**users**", "email", true},
+        {"", "users", "email", false},       {"public", "users", "", false},
+        {"public", "users", "e*x", false},   {"public", "**users**", "email", true},
         {"public", "users", "?mail", false},
     };
     size_t i;
 
     (void)state;
     for (i = 0; i < ARRAY_LEN(rows); i++) {
-        struct column_mask mask = {rows[i].schema, rows[i].relation, rows[i].column,
-                                   MASK_REDACT,    false,            false,
-                                   "r"};
+        struct column_mask mask = {
+            rows[i].schema, rows[i].relation, rows[i].column, MASK_REDACT, false, false, "r"};
         struct world w = {0};
 
         world_make(&w, &mask, 1);
@@ -175,7 +175,7 @@ static void test_patterns(void **state)
 
 static void test_nothing_masked(void **state)
 {
-    static const struct column_mask elsewhere = {"nowhere", "*", "*", MASK_REDACT,
+    static const struct column_mask elsewhere = {"nowhere", "*",   "*", MASK_REDACT,
                                                  false,     false, "r"};
     struct world w = {0};
 
@@ -240,8 +240,8 @@ static void test_view_definitions(void **state)
         {"select lower(email), count(*) over () from public.users", "R-", true},
         {"select count(email) from public.users", "R", true},
         {"select id from public.users where email = 'x'", "-", true}, /* the owner's business */
-        {"select email, id from public.users union all select email, id from public.orders",
-         "R-", true},
+        {"select email, id from public.users union all select email, id from public.orders", "R-",
+         true},
         {"select distinct email from public.users", "P", true},
         {"with x as (select email as e, id from public.users) select id, e from x", "-P", true},
         {"select (select email from public.users limit 1) as a, 1", "R-", true},

@@ -52,6 +52,12 @@ static struct bench_policy bench_policies[] = {
      .yaml = BENCH_HEAD
      "  - {name: cards, action: Mask, values: {detectors: [creditCard, email]},"
      " mask: {method: Redact}}\n"},
+    {.name = "guarded", /* both, for the fuzzer */
+     .yaml = BENCH_HEAD
+     "  - {name: pii, action: Mask, sql: {columns: [\"public.users.email\", \"public.users.ssn\"]},"
+     " mask: {method: Redact, predicates: Deny, writeBack: Deny}}\n"
+     "  - {name: cards, action: Mask, values: {detectors: [creditCard, email]},"
+     " mask: {method: Redact}}\n"},
     {.name = "approve",
      .yaml = BENCH_HEAD
      "  - {name: ask, action: RequireApproval, sql: {operations: [Update, Delete],"
@@ -263,7 +269,12 @@ struct bench {
     bool no_new_judgement; /* fuzzing: a text that nobody judged before is refused */
 };
 
-static const struct relay_ops bench_no_ops;
+static void bench_ended(void *arg)
+{
+    (void)arg;
+}
+
+static const struct relay_ops bench_no_ops = {.ended = bench_ended};
 
 /* Puts a policy in force, without telling the flow. */
 static void bench_use_policy(struct bench_policy *p)

@@ -9,9 +9,11 @@
  *   C: MESSAGE  S: MESSAGE       the client, the server sends; lines that follow each other are one chunk
  *   U: MESSAGE  A: MESSAGE       what the upstream, the agent must have got since the last chunk
  *                                (nothing, when no line says so); `same` is the chunk itself
- *   verdict: approve | deny | expire | cancel      the person's answer to what waits
+ *   verdict: approve | deny | expire | cancel      the person's answer to what waits; `late approve`:
+ *                                the session hears of it at `verdict: heard`
  *   policy: NAME                 later: another policy comes into force
  *   swap: NAME                   the same, and the flow takes it up at once
+ *   force: NAME                  the same, and the session has not heard of it yet
  *   waits: judge | approval | catalog | no
  *   end: WORDS | no              why the session is over; `no` is assumed at the end
  *   record: "WORDS"  unrecorded: "WORDS"           stands, must not stand in the record
@@ -28,7 +30,7 @@
 #include <ctype.h>
 #include <errno.h>
 
-enum step_kind { STEP_SEND, STEP_EXPECT, STEP_PERSON, STEP_POLICY, STEP_SWAP, STEP_WAITS, STEP_END };
+enum step_kind { STEP_SEND, STEP_EXPECT, STEP_PERSON, STEP_POLICY, STEP_SWAP, STEP_FORCE, STEP_WAITS, STEP_END };
 
 struct step {
     enum step_kind kind;
@@ -419,8 +421,8 @@ static const struct {
     const char *key;
     enum step_kind kind;
 } commands[] = {
-    {"verdict", STEP_PERSON}, {"policy", STEP_POLICY}, {"swap", STEP_SWAP}, {"waits", STEP_WAITS},
-    {"end", STEP_END},
+    {"verdict", STEP_PERSON}, {"policy", STEP_POLICY}, {"swap", STEP_SWAP}, {"force", STEP_FORCE},
+    {"waits", STEP_WAITS},    {"end", STEP_END},
 };
 
 static bool read_command(struct transcript *t, const char *key, const char *at, unsigned line)
@@ -601,6 +603,8 @@ static void run_person(struct run *r, const struct step *s)
         bench_end_waiting(&r->b, APPROVAL_EXPIRED);
     } else if (strcmp(s->word, "cancel") == 0) {
         bench_end_waiting(&r->b, APPROVAL_WITHDRAWN);
+    } else if (strcmp(s->word, "heard") == 0) {
+        bench_take_decision(&r->b);
     } else {
         bool late = strncmp(s->word, "late ", 5) == 0;
         const char *word = s->word + (late ? 5 : 0);
@@ -636,6 +640,10 @@ static bool run_step(struct run *r, size_t i, const struct split *split)
 
     if (s->kind == STEP_EXPECT)
         return run_expect(r, s);
+    if (s->kind == STEP_WAITS)
+        return run_waits(r, s);
+    if (s->kind == STEP_END)
+        return run_end(r, s);
     if (!run_settled(r, s))
         return false;
     switch (s->kind) {
@@ -653,10 +661,12 @@ static bool run_step(struct run *r, size_t i, const struct split *split)
         r->b.flow.park = PGPARK_CONTEXT;
         bench_serve(&r->b);
         return true;
+    case STEP_FORCE:
+        r->b.policy = bench_policy(s->word);
+        bench_use_policy(r->b.policy);
+        return true;
     case STEP_WAITS:
-        return run_waits(r, s);
     case STEP_END:
-        return run_end(r, s);
     case STEP_EXPECT:
         break;
     }
