@@ -27,8 +27,8 @@ static int parse_bits(const struct place *at, const char *thing, const struct wo
         return rc;
     if (!at->node->items)
         return place_error(at, "an empty list says nothing; leave the field out or fill it");
-    for (const struct node_item *i = at->node->items; i; i = i->next) {
-        struct place child = {.up = at, .index = index++, .node = i->value, .loader = at->loader};
+    for (const struct node_item *i = at->node->items; i; i = i->next, index++) {
+        struct place child = {.up = at, .index = index, .node = i->value, .loader = at->loader};
         unsigned bit = 0;
 
         if ((rc = place_word(&child, thing, words, n, &bit)))

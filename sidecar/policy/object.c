@@ -257,9 +257,8 @@ static int load_items(const struct place *at)
         return place_error(at, "a list in a list");
     if (!place_find(at, "items", &items) || (rc = place_expect(&items, NODE_LIST)))
         return rc;
-    for (const struct node_item *i = items.node->items; i; i = i->next) {
-        struct place item = {
-            .up = &items, .index = index++, .node = i->value, .loader = at->loader};
+    for (const struct node_item *i = items.node->items; i; i = i->next, index++) {
+        struct place item = {.up = &items, .index = index, .node = i->value, .loader = at->loader};
 
         if ((rc = object_load(&item)))
             return rc;

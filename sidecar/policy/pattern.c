@@ -7,10 +7,9 @@
 
 #define MAX_PATTERN 255
 
-struct part {                       /* while parsing */
-    char glob[2 * MAX_PATTERN + 1]; /* with backslashes */
-    char plain[MAX_PATTERN + 1];    /* without */
-    size_t n_glob, n_plain;
+struct part { /* while parsing */
+    char text[MAX_PATTERN + 1];
+    size_t n;
     bool wild;
 };
 
@@ -23,13 +22,11 @@ static bool glob_matches(const char *p, const char *s)
     const char *star = NULL, *retry = NULL;
 
     while (*s) {
-        const char *literal = *p == '\\' ? p + 1 : p;
-
         if (*p == '*') {
             star = ++p;
             retry = s;
-        } else if (*literal && *literal == *s) {
-            p = literal + 1;
+        } else if (*p == *s) {
+            p++;
             s++;
         } else if (star) {
             p = star;
@@ -58,13 +55,9 @@ bool pattern_matches(const struct pattern *p, const char *name)
 
 /* ---- parsing ---- */
 
-static void part_add(struct part *part, char c, bool wild)
+static void part_add(struct part *part, char c)
 {
-    if (!wild && (c == '*' || c == '\\'))
-        part->glob[part->n_glob++] = '\\';
-    part->glob[part->n_glob++] = c;
-    part->plain[part->n_plain++] = c;
-    part->wild |= wild;
+    part->text[part->n++] = c;
 }
 
 static int parse_quoted(const struct place *at, const char **t, struct part *part)
@@ -72,7 +65,7 @@ static int parse_quoted(const struct place *at, const char **t, struct part *par
     for ((*t)++; **t; (*t)++) {
         if (**t == '"' && *++*t != '"')
             return 0;
-        part_add(part, **t, false);
+        part_add(part, **t);
     }
     return place_error(at, "a double quote is not closed");
 }
@@ -93,7 +86,8 @@ static int parse_bare(const struct place *at, const char **t, struct part *part,
         if (**t != '*' && !is_bare(**t, function))
             return place_error(at, "'%c' needs double quotes around the name; only * is a wildcard",
                                **t);
-        part_add(part, **t, **t == '*');
+        part_add(part, **t);
+        part->wild |= **t == '*';
     }
     return 0;
 }
@@ -119,7 +113,7 @@ static int parse_parts(const struct place *at, struct part *parts, size_t max, b
         rc = *t == '"' ? parse_quoted(at, &t, &parts[n]) : parse_bare(at, &t, &parts[n], function);
         if (rc)
             return rc;
-        if (parts[n].n_plain == 0)
+        if (parts[n].n == 0)
             return place_error(at, "'%.80s' has an empty part", at->node->text);
         n++;
         if (*t && *t != '.')
@@ -136,10 +130,9 @@ static int pattern_from(const struct place *at, const struct part *part, struct 
 {
     struct pattern p = {.kind = part->wild ? PATTERN_GLOB : PATTERN_EXACT};
 
-    if (part->wild && strspn(part->glob, "*") == part->n_glob)
+    if (part->wild && strspn(part->text, "*") == part->n)
         p.kind = PATTERN_ANY;
-    p.text = part->wild ? arena_strndup(at->loader->arena, part->glob, part->n_glob)
-                        : arena_strndup(at->loader->arena, part->plain, part->n_plain);
+    p.text = arena_strndup(at->loader->arena, part->text, part->n);
     if (!p.text)
         return place_no_memory(at);
     *ret = p;
@@ -157,8 +150,10 @@ int pattern_parse_glob(const struct place *at, void *out)
         return place_error(at, "must not be empty");
     if (strlen(at->node->text) > MAX_PATTERN)
         return place_error(at, "longer than %d bytes", MAX_PATTERN);
-    for (const char *t = at->node->text; *t; t++)
-        part_add(&part, *t, *t == '*');
+    for (const char *t = at->node->text; *t; t++) {
+        part_add(&part, *t);
+        part.wild |= *t == '*';
+    }
     return pattern_from(at, &part, out);
 }
 
@@ -213,7 +208,7 @@ int pattern_parse_column(const struct place *at, const char *ret[static 3])
     if (n != 3)
         return place_error(at, "expected schema.relation.column, as in \"public.users.email\"");
     for (size_t i = 0; i < 3; i++) {
-        ret[i] = arena_strndup(at->loader->arena, parts[i].plain, parts[i].n_plain);
+        ret[i] = arena_strndup(at->loader->arena, parts[i].text, parts[i].n);
         if (!ret[i])
             return place_no_memory(at);
     }

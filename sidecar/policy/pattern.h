@@ -11,7 +11,7 @@ enum pattern_kind { PATTERN_EXACT = 0, PATTERN_GLOB, PATTERN_ANY };
 
 struct pattern {
     enum pattern_kind kind;
-    const char *text; /* of a glob: '\' in front of a star or backslash that is meant as it is */
+    const char *text;
 };
 
 struct name_pattern { /* schema.name */

@@ -236,12 +236,6 @@ static void ask_some(const struct ruleindex *x, const struct object *o, struct o
         add_opinion(ret, x->some_allow[o->op], false, true);
     if (x->some_approve[o->op])
         add_opinion(ret, x->some_approve[o->op], false, true);
-    if (metadata) { /* whatever its `where` */
-        for (unsigned where = 0; where < RULE_WHERE_COUNT; where++) {
-            if (x->any[OP_SELECT][ACTION_ALLOW][where])
-                add_opinion(ret, x->any[OP_SELECT][ACTION_ALLOW][where], false, true);
-        }
-    }
 }
 
 static bool is_exact(const struct name_pattern *p)

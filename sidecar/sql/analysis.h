@@ -60,6 +60,8 @@ void facts_deny(struct analysis *a, const char *rule, const char *fmt, ...) PRIN
  * recursive function calls it first, and facts_leave when it returned false. */
 bool facts_enter(struct analysis *a);
 void facts_leave(struct analysis *a);
+/* As facts_enter, for long loops. */
+bool facts_exhausted(struct analysis *a);
 void *facts_alloc(struct analysis *a, size_t n);
 const char *facts_dup(struct analysis *a, const char *s);
 
@@ -154,8 +156,7 @@ struct value expr_body(struct analysis *a, const struct scope *s, const char *ki
 /* Every key of the body is in the list of words (a word may begin with '+'), else Unknown. */
 void expr_check_fields(struct analysis *a, struct json_object *body, const char *fields);
 /* The name list of a call, an operator. */
-void expr_check_function(struct analysis *a, struct json_object *names,
-                         struct json_object *args);
+void expr_check_function(struct analysis *a, struct json_object *names, struct json_object *args);
 void expr_check_operator(struct analysis *a, struct json_object *names);
 
 /* ---- queries ---- */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What the guard knows of a database's schema: relations, their columns, views' definitions,
  * inheritance, functions outside pg_catalog. Filled from the rows of the guard's own queries,
- * which are fully qualified (schemas, functions, operators) so that no search_path of the agent's can change their meaning.
- * Immutable once built; reference-counted; any thread.
+ * which are fully qualified (schemas, functions, operators) so that no search_path of the agent's
+ * can change their meaning. Immutable once built; reference-counted; any thread.
  */
 #pragma once
 
@@ -10,8 +10,9 @@
 #include "src-common/error.h"
 
 #define CATALOG_N_QUERIES 8 /* at most; unused entries are NULL */
-/* Run in this order, each as one simple Query, results in text format. None writes. View
- * definitions come fully qualified although the session's search_path is the agent's. */
+/* Run in this order, each as one simple Query, results in text format. None writes. The caller
+ * puts them between "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "SET LOCAL search_path TO
+ * ''" (pg_get_viewdef qualifies names only as far as the path in force needs it) and "ROLLBACK". */
 extern const char *const catalog_queries[CATALOG_N_QUERIES];
 
 struct catalog_builder;

@@ -18,7 +18,7 @@
 /* Outside the system schemas. pg_temp_N stays: temporary relations are relations. */
 #define USER_SCHEMA                                                                                \
     "n.nspname " NE " ALL "                                                                        \
-                    "(ARRAY['pg_catalog','information_schema','pg_toast']::pg_catalog.name[])"
+    "(ARRAY['pg_catalog','information_schema','pg_toast']::pg_catalog.name[])"
 
 const char *const catalog_queries[CATALOG_N_QUERIES] = {
     [CATALOG_RELATIONS] =

@@ -31,15 +31,22 @@ const char *facts_dup(struct analysis *a, const char *s)
     return copy;
 }
 
+static bool too_complex(struct analysis *a)
+{
+    facts_unknown(a);
+    facts_deny(a, NULL, "the statement is too complex to be judged; split it");
+    return true;
+}
+
+bool facts_exhausted(struct analysis *a)
+{
+    return a->failed || (a->work >= MAX_WORK && too_complex(a));
+}
+
 bool facts_enter(struct analysis *a)
 {
-    if (a->failed)
+    if (facts_exhausted(a) || (a->depth >= MAX_DEPTH && too_complex(a)))
         return true;
-    if (a->depth >= MAX_DEPTH || a->work >= MAX_WORK) {
-        facts_unknown(a);
-        facts_deny(a, NULL, "the statement is too complex to be judged; split it");
-        return true;
-    }
     a->depth++;
     a->work++;
     return false;
@@ -83,6 +90,7 @@ static void add_object(struct analysis *a, struct object o)
 {
     size_t i;
 
+    a->work += a->n_objects / 4;
     for (i = 0; i < a->n_objects; i++) {
         if (same_object(&a->objects[i], &o))
             return;

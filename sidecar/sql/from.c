@@ -326,6 +326,7 @@ static void merge_column(struct analysis *a, struct side *left, struct side *rig
 {
     struct value v = value_join(take_column(left, name), take_column(right, name));
 
+    a->work += left->columns.n + right->columns.n;
     expr_refuse(a, v, USE_CONDITION);
     columns_add(a, out, name, value_loose(v));
 }
@@ -354,6 +355,7 @@ static void merge_natural(struct analysis *a, struct side *left, struct side *ri
     while (i < left->columns.n) {
         const char *name = left->columns.v[i].name;
 
+        a->work += 1 + right->columns.n;
         if (side_has(right, name))
             merge_column(a, left, right, name, out); /* takes [i] away */
         else

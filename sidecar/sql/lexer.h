@@ -20,7 +20,9 @@ extern const struct sql_limits sql_default_limits;
 enum lex_result {
     LEX_OK = 0,
     LEX_TOO_COMPLEX, /* over a limit: 54001 (54000 for bytes) */
-    LEX_BAD, /* unterminated literal or comment, NUL, bad UTF-8: no shape; the parser decides */
+    LEX_BAD, /* no shape; the parser decides: unterminated literal or comment, unbalanced brackets,
+                junk, NUL, bad UTF-8, and what libpg_query and the server would split differently
+                (sql_parser_parse refuses the last three itself) */
 };
 
 /* Checks the limits and, when `shape` is not NULL, appends the shape: the text with every

@@ -21,6 +21,6 @@ bool maskmap_empty(const struct maskmap *m);
 struct mask_origin {
     enum mask_method method; /* MASK_NONE: not masked */
     const char *rule;        /* lives as long as the policy view that the masks came from */
-    bool unknown_relation;   /* the catalogue has no such relation (oid >= 16384): not proven clean */
+    bool unknown_relation; /* the catalogue has no such relation (oid >= 16384): not proven clean */
 };
 struct mask_origin maskmap_origin(const struct maskmap *m, uint32_t table_oid, int16_t attribute);

@@ -186,6 +186,7 @@ static void output_clause(struct analysis *a, const struct scope *s, struct json
         expr_refuse(a, v, USE_CONDITION);
         return;
     }
+    a->work += out->n;
     for (i = 0; name && i < out->n; i++) {
         if (strcmp(out->v[i].name, name) == 0) {
             v = value_join(v, out->v[i].value);
@@ -204,7 +205,7 @@ static void sort_clause(struct analysis *a, const struct scope *s, struct json_o
 {
     size_t i, n = tree_len(list);
 
-    for (i = 0; i < n; i++) {
+    for (i = 0; i < n && !facts_exhausted(a); i++) {
         struct json_object *body = tree_body(tree_at(list, i), "SortBy");
 
         expr_check_fields(a, body, "node sortby_dir sortby_nulls useOp location");
@@ -221,7 +222,7 @@ static void group_clause(struct analysis *a, const struct scope *s, struct json_
 
     if (facts_enter(a))
         return;
-    for (i = 0; i < n; i++) {
+    for (i = 0; i < n && !facts_exhausted(a); i++) {
         struct json_object *set = tree_body(tree_at(list, i), "GroupingSet");
         struct json_object *row = tree_body(tree_at(list, i), "RowExpr");
 
@@ -246,7 +247,7 @@ static void distinct_clause(struct analysis *a, const struct scope *s, struct js
         expr_refuse(a, columns_all(out), USE_CONDITION);
         return;
     }
-    for (i = 0; i < n; i++)
+    for (i = 0; i < n && !facts_exhausted(a); i++)
         output_clause(a, s, tree_at(list, i), out, false);
 }
 

@@ -461,7 +461,7 @@ def compile_cli(top):
     sources = ["tests/support/analyze_cli.c"]
     for folder in ("src-common", "sidecar/sql", "sidecar/mask"):
         sources += sorted(glob.glob(os.path.join(ROOT, folder, "*.c")))
-    libs = subprocess.run(["pkg-config", "--cflags", "--libs", "json-c", "openssl", "libhs"],
+    libs = subprocess.run(["pkg-config", "--cflags", "--libs", "json-c", "openssl"],
                           check=True, stdout=subprocess.PIPE, text=True).stdout.split()
     subprocess.run(["gcc", "-std=gnu17", "-O1", "-g", "-D_GNU_SOURCE", "-I.", "-pthread", "-o",
                     out] + sources + libs + ["-lpg_query"], check=True, cwd=ROOT)

@@ -7,11 +7,13 @@
 
 #include <errno.h>
 #include <json-c/json_object.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 
 #define MAX_CONTEXTS  64
 #define MAX_CATALOGS  64
+#define TRIM_AFTER    (32 * 1024)
 #define VERDICT_ARENA (8u << 20)
 
 /* ---- catalogues ---- */
@@ -350,6 +352,8 @@ int pgcontext_judge(struct pgcontext *c, struct bytes sql, struct pgverdict **re
     else
         refuse(v, "58000", err.text);
     json_object_put(tree);
+    if (sql.len > TRIM_AFTER)
+        malloc_trim(0); /* a large text's tree takes many times its size */
     if (!v->sqlstate)
         verdict_cache_add(c->cache, sql, literal_dependent(&v->message), v);
     *ret = v;

@@ -514,6 +514,11 @@ static const struct refusal targets[] = {
      "p.yaml:5: spec.hosts[0]: 'db.svc:5432' is no host name, address or network"},
     {HOST("a..b"), "p.yaml:5: spec.hosts[0]: 'a..b' is no host name, address or network"},
     {HOST("'a b'"), "p.yaml:5: spec.hosts[0]: 'a b' is no host name, address or network"},
+    {HOST("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.b"),
+     "p.yaml:5: spec.hosts[0]: "
+     "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.b' is no host name, "
+     "address "
+     "or network"},
     {HOST("-a"), "p.yaml:5: spec.hosts[0]: '-a' is no host name, address or network"},
     {HOST("\"a\\x01\""), "p.yaml:5: spec.hosts[0]: contains a control character"},
     {PG("tls: {mode: verify-full}"), "p.yaml:5: spec.tls.mode: unknown mode 'verify-full' (did "

@@ -379,6 +379,12 @@ static const struct audit_row audit[] = {
      VERDICT_ALLOW,
      VERDICT_ALLOW,
      "read"},
+    {POLICY("e", RULES(RULE("name: ask, action: RequireApproval, sql: {operations: [Select], "
+                            "relations: [a.b]}"))) AUDIT_POLICY("a", READ),
+     {OP_SELECT, NULL},
+     VERDICT_APPROVE,
+     VERDICT_APPROVE,
+     "ask"},
     /* an Audit policy of the namespace takes nothing from the cluster's Enforce one */
     {CLUSTER("floor", RULES(ALLOW_READ)) AUDIT_POLICY("a", NO_DROP),
      {OP_SELECT, "a.b"},
