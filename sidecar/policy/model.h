@@ -59,9 +59,9 @@ struct rule {
     struct approval_settings *approval; /* of RequireApproval rules */
 };
 
-/* The stricter of two approval rules, either may be NULL: more people; then named approvers
- * before anyone; then fewer who may approve; then nobody for himself; then with a reason; then the
- * shorter life of the grant; then the first in the file. */
+/* The stricter of two approval rules, either may be NULL: more people; then named approvers before
+ * anyone; then fewer who may approve; then nobody for himself; then with a reason; then fewer uses;
+ * then the shorter life of the grant; then a. */
 const struct rule *rule_stricter(const struct rule *a, const struct rule *b);
 
 /* ---- whom and what a policy covers ---- */

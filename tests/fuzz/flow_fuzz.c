@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The flow, both directions. The input is a sequence of records: one byte (bit 0: who sends;
- * the rest: what), two bytes of length, the bytes. Statements come from a fixed list, so that no parser runs.
- * The server answers queries on a masked column with rows that hold a canary; the canary must
- * never reach the client. Policy: column masks and detectors.
+ * the rest: what), two bytes of length, the bytes. Statements come from a fixed list, so that no
+ * parser runs. The server answers queries on a masked column with rows that hold a canary; the
+ * canary must never reach the client. Policy: column masks and detectors.
  *
  * A server that lies about a column's origin defeats masking by origin (README, limits): where
  * the server's part of the input is made up of bytes, the canary does not stand in it. Only rows
@@ -157,12 +157,12 @@ static void server_says(struct buffer *out, uint8_t what, uint8_t arg)
         break;
     case 3:
     case 4:
-        pgwire_add_ready(out, (uint8_t)"ITE"[arg % 3]);
+        pgwire_add_ready(out, (uint8_t) "ITE"[arg % 3]);
         return;
     case 5:
-        pgwire_add_error(out, arg & 1,
-                         &(struct pgwire_error){"ERROR", arg & 2 ? "22P02" : "42601", "text", NULL,
-                                                NULL});
+        pgwire_add_error(
+            out, arg & 1,
+            &(struct pgwire_error){"ERROR", arg & 2 ? "22P02" : "42601", "text", NULL, NULL});
         return;
     case 6:
         mark = pgwire_start(out, arg & 1 ? PGWIRE_B_COPY_IN : PGWIRE_B_COPY_OUT);

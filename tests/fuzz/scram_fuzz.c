@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What a hostile server answers in SCRAM: server-first and server-final, parted by a NUL. A '@' in
- * server-first stands for the client's nonce. No server that does not know the password is believed.
+ * server-first stands for the client's nonce. No server that does not know the password is
+ * believed.
  */
 #include "sidecar/proto/postgres/scram.h"
 

@@ -14,8 +14,7 @@ static bool forbidden(struct bytes key)
     static const char *const never[] = {"options", "replication", "role", "session_authorization"};
 
     for (size_t i = 0; i < ARRAY_LEN(never); i++)
-        if (key.len == strlen(never[i]) &&
-            strncasecmp((const char *)key.p, never[i], key.len) == 0)
+        if (key.len == strlen(never[i]) && strncasecmp((const char *)key.p, never[i], key.len) == 0)
             return true;
     return key.len > 5 && memcmp(key.p, "_pq_.", 5) == 0;
 }
@@ -37,7 +36,8 @@ static void check_rebuilt(struct bytes message, const struct pgstartup *s)
         value = cursor_cstr(&c);
         if (forbidden(key))
             abort();
-        if (bytes_eq_str(key, "client_encoding") && (++encodings > 1 || !bytes_eq_str(value, "UTF8")))
+        if (bytes_eq_str(key, "client_encoding") &&
+            (++encodings > 1 || !bytes_eq_str(value, "UTF8")))
             abort();
         if (bytes_eq_str(key, "user") && (++users > 1 || !bytes_eq_str(value, s->user)))
             abort();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Framing of both directions, and every parser of a body: nothing is read outside the message, what is
- * returned lies inside it, and what is built can be framed again.
+ * Framing of both directions, and every parser of a body: nothing is read outside the message, what
+ * is returned lies inside it, and what is built can be framed again.
  */
 #include "sidecar/proto/postgres/wire.h"
 

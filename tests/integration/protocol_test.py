@@ -3,6 +3,7 @@
 
 After every misbehaviour a well-behaved session on the same guard must still work.
 """
+import random
 import socket
 import ssl
 import struct
@@ -429,7 +430,7 @@ def test_terminate_early(stack):
 
 def test_client_vanishes_in_a_query(stack):
     c = stack.connect()
-    c.send(raw.query("SELECT pg_sleep(20) /* vanishing */"))
+    c.send(raw.query("SELECT pg_sleep(5) /* vanishing */"))
     assert c.silent_for(0.2)
     c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     c.close()
@@ -497,18 +498,107 @@ def test_conversation_is_the_servers(stack, name):
         assert c.query("SELECT 1").text() == [["1"]]
 
 
+AFTER = {"nothing": [], "parse": [P("", "SELECT 2")], "parse named": [P("later", "SELECT 2")], "bind": [raw.bind("", "")],
+         "describe": [raw.describe("P")], "execute": [raw.execute()], "close": [raw.close("S", "x")], "flush": [raw.FLUSH],
+         "all": [P("", "SELECT 2"), raw.bind("", ""), raw.describe("P"), raw.execute(), raw.close("P")],
+         "denied": [P("", "DROP TABLE t"), raw.bind("", ""), raw.execute()], "query": [raw.query("SELECT 3")]}
+BEFORE = {"parse": [P("", "SELECT nope FROM t")], "several": [P("", "SELECT 1; SELECT 2")], "bind": [P("", "SELECT $1::int"), raw.bind("", "", ["x"])],
+          "execute": [P("", "SELECT 1/id FROM (SELECT 0 AS id) x"), raw.bind("", ""), raw.execute()], "unknown": [raw.bind("", "nope")],
+          "duplicate": [P("dup", "SELECT 1"), P("dup", "SELECT 2")]}
+
+
+@pytest.mark.parametrize("after", AFTER)
+@pytest.mark.parametrize("before", BEFORE)
+def test_messages_between_an_error_and_sync(stack, before, after):
+    """What arrives after the error and before Sync is skipped by the server, unanswered; whoever counts
+    answers has to know."""
+    with stack.connect() as c, stack.direct() as d:
+        results = []
+        for x in (c, d):
+            x.send(*BEFORE[before], raw.FLUSH)
+            first = x.until(b"E")
+            x.send(*AFTER[after])
+            x.silent_for(0.02)
+            x.send(raw.SYNC)
+            reply = x.until_ready()
+            again = conversation(x, P("", "SELECT 7"), raw.bind("", ""), raw.execute(), raw.SYNC)
+            results.append((first.kinds, first.sqlstate, reply.kinds, again, x.query("SELECT 8").text()))
+        assert results[0] == results[1]
+
+
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_conversations_byte_by_byte(stack, size):
     """However the client's packets are cut, the answers are the same."""
     with stack.connect() as c, stack.direct() as d:
         data = b"".join(b"".join(parts) for name, parts in CONVERSATIONS.items() if "copy" not in name and "begin" not in name)
         n = len(CONVERSATIONS) - 2
-        sender = threading.Thread(target=lambda: [c.sock.sendall(data[i:i + size]) for i in range(0, len(data), size)])
+
+        def trickle():
+            try:
+                for i in range(0, len(data), size):
+                    c.sock.sendall(data[i:i + size])
+            except OSError:
+                pass  # closed on us: the reply says so
+
+        sender = threading.Thread(target=trickle)
         sender.start()
         a = c.until_ready(n=n)
         sender.join()
         d.send(data)
-        assert a.kinds == d.until_ready(n=n).kinds
+        assert a.kinds == d.until_ready(n=n).kinds, a.errors[-1:]
+
+
+def random_batch(rng):
+    """Some messages that end with Sync: names that exist or do not, errors of every stage, portals in pieces."""
+    names, portals = ["", "a", "b"], ["", "p", "q"]
+    texts = ["SELECT 1", "SELECT $1::int", "SELECT id, v FROM t WHERE id < 4 ORDER BY id", "SELECT 1/0", "SELECT nope FROM t", "",
+             "SELECT 1; SELECT 2", "UPDATE t SET v = v WHERE id = -1", "BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT s", "SELECT pg_sleep(0)"]
+    makers = [
+        lambda: P(rng.choice(names), rng.choice(texts)),
+        lambda: P("", rng.choice(texts)),
+        lambda: raw.bind(rng.choice(portals), rng.choice(names), rng.choice([(), ("7",), ("x",), (None,)]), (), rng.choice([(), (0,), (1,)])),
+        lambda: raw.describe("S", rng.choice(names)), lambda: raw.describe("P", rng.choice(portals)),
+        lambda: raw.execute(rng.choice(portals), rng.choice([0, 0, 1, 2])), lambda: raw.execute(rng.choice(portals)),
+        lambda: raw.close("S", rng.choice(names)), lambda: raw.close("P", rng.choice(portals)), lambda: raw.FLUSH,
+        lambda: raw.query(rng.choice(texts)), lambda: raw.SYNC,
+        lambda: P("", "SELECT $1::int") + raw.bind("", "", ["5"]) + raw.describe("P") + raw.execute(),
+    ]
+    return [rng.choice(makers)() for _ in range(rng.randint(1, 12))] + [raw.SYNC]
+
+
+def run_to(c, mark):
+    """Everything up to the end of the query that gives `mark`."""
+    kinds, codes, rows = "", [], []
+    while True:
+        reply = c.until_ready()
+        kinds, codes, rows = kinds + reply.kinds, codes + [e["C"] for e in reply.errors], rows + reply.rows
+        if reply.closed or [mark.encode()] in reply.rows:
+            return kinds, codes, rows, [e["M"] for e in reply.errors if reply.closed]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_conversations_are_the_servers(stack, seed):
+    """Differential: the same messages, cut and delayed at random, to the guard and to the server itself."""
+    rng = random.Random(seed)
+    with stack.connect() as c, stack.direct() as d:
+        for step in range(6):
+            data, mark = b"".join(random_batch(rng)), f"mark-{seed}-{step}"
+            # An aborted block must not swallow the mark.
+            data += raw.SYNC + raw.query("ROLLBACK") + raw.query(f"SELECT '{mark}'")
+            results = []
+            for x in (d, c):
+                at = 0
+                while at < len(data):
+                    n = len(data) if x is d else rng.choice([1, 2, 5, 17, 60, 300, 2000])
+                    try:
+                        x.send(data[at:at + n])
+                    except OSError:
+                        break
+                    at += n
+                    if x is c and rng.random() < 0.05:
+                        x.silent_for(0.002)
+                results.append(run_to(x, mark))
+            assert results[1] == results[0], f"step {step}"
 
 
 def test_long_pipeline(stack):

@@ -291,6 +291,30 @@ static void test_views_in_a_circle(void **state)
     world_free(&w);
 }
 
+/* A view that was made anew after the one that reads it: the deeper one has the higher OID. */
+static void test_views_in_any_order(void **state)
+{
+    static const struct column_mask mask = {"public", "users", "email", MASK_PARTIAL,
+                                            false,    false,   "pii"};
+    _cleanup_(catalog_builder_free) struct catalog_builder *b = NULL;
+    struct world w = {0};
+
+    (void)state;
+    assert_int_equal(catalog_builder_new(&b), 0);
+    relation_(b, "20001", "public.users", "r", "f", "id name email");
+    relation_(b, "20002", "public.upper", "v", "f", "x i");
+    relation_(b, "20003", "public.lower", "v", "f", "id e");
+    ROW(b, 3, "20002", "20003");
+    ROW(b, 3, "20003", "20001");
+    ROW(b, 4, "20002", "select e as x, id as i from public.lower");
+    ROW(b, 4, "20003", "select id, email as e from public.users");
+    assert_int_equal(catalog_builder_finish(b, NULL, &w.catalog, NULL), 0);
+    assert_int_equal(maskmap_new(w.catalog, &mask, 1, &w.masks, NULL), 0);
+    assert_int_equal(origin(&w, 20002, 1), MASK_PARTIAL);
+    assert_int_equal(origin(&w, 20002, 2), MASK_NONE);
+    world_free(&w);
+}
+
 static void test_inheritance_in_a_circle(void **state)
 {
     static const struct column_mask mask = {"public", "a", "x", MASK_TOKEN, false, false, "r"};
@@ -344,6 +368,7 @@ int main(void)
         cmocka_unit_test(test_nothing_masked),
         cmocka_unit_test(test_view_definitions),
         cmocka_unit_test(test_views_in_a_circle),
+        cmocka_unit_test(test_views_in_any_order),
         cmocka_unit_test(test_inheritance_in_a_circle),
         cmocka_unit_test(test_mask_on_a_view_itself),
     };

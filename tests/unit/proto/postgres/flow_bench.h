@@ -33,7 +33,8 @@
     "  - {name: read, action: Allow, sql: {operations: [Read]}}\n"                                 \
     "  - {name: session, action: Allow, sql: {operations: [Transaction, Session]}}\n"              \
     "  - {name: write, action: Allow, sql: {operations: [Write]}}\n"                               \
-    "  - {name: temp, action: Allow, sql: {operations: [Create], relations: [\"public.scratch\"]}}\n" \
+    "  - {name: temp, action: Allow, sql: {operations: [Create], relations: "                      \
+    "[\"public.scratch\"]}}\n"                                                                     \
     "  - {name: keep, action: Deny, sql: {operations: [Drop, Truncate]}, message: open a PR}\n"
 
 struct bench_policy {
@@ -49,9 +50,8 @@ static struct bench_policy bench_policies[] = {
      "  - {name: pii, action: Mask, sql: {columns: [\"public.users.email\", \"public.users.ssn\"]},"
      " mask: {method: Redact, predicates: Deny, writeBack: Deny}}\n"},
     {.name = "values",
-     .yaml = BENCH_HEAD
-     "  - {name: cards, action: Mask, values: {detectors: [creditCard, email]},"
-     " mask: {method: Redact}}\n"},
+     .yaml = BENCH_HEAD "  - {name: cards, action: Mask, values: {detectors: [creditCard, email]},"
+                        " mask: {method: Redact}}\n"},
     {.name = "guarded", /* both, for the fuzzer */
      .yaml = BENCH_HEAD
      "  - {name: pii, action: Mask, sql: {columns: [\"public.users.email\", \"public.users.ssn\"]},"
@@ -67,8 +67,7 @@ static struct bench_policy bench_policies[] = {
      "  - {name: ask, action: RequireApproval, sql: {operations: [Update, Delete],"
      " relations: [\"public.orders\"]}, approval: {timeout: 60s, delivery: Ticket}}\n"},
     {.name = "frozen",
-     .yaml = BENCH_HEAD
-     "  - {name: frozen, action: Deny, sql: {operations: [Update, Delete]}}\n"},
+     .yaml = BENCH_HEAD "  - {name: frozen, action: Deny, sql: {operations: [Update, Delete]}}\n"},
 };
 
 static struct guard bench_guard;
@@ -85,9 +84,9 @@ static const char *const bench_relations[][7] = {
     {"16420", "public", "orders", "r", "f", "f", "f"},
 };
 static const char *const bench_columns[][3] = {
-    {"16400", "1", "id"},   {"16400", "2", "email"}, {"16400", "3", "ssn"}, {"16400", "4", "name"},
-    {"16410", "1", "id"},   {"16410", "2", "body"},  {"16420", "1", "id"},  {"16420", "2", "total"},
-    {"16420", "3", "note"},
+    {"16400", "1", "id"},   {"16400", "2", "email"}, {"16400", "3", "ssn"},
+    {"16400", "4", "name"}, {"16410", "1", "id"},    {"16410", "2", "body"},
+    {"16420", "1", "id"},   {"16420", "2", "total"}, {"16420", "3", "note"},
 };
 
 static int bench_rows(int (*each)(unsigned query, const char *const *cells, size_t n, void *arg),
@@ -200,9 +199,9 @@ static struct pgcontext *bench_context(struct bench_policy *p)
 {
     struct error err = {""};
 
-    if (!p->context && pgcontext_get(&bench_guard, p->snapshot,
-                                     policy_target_by_name(p->snapshot, "agents", "db"), "app",
-                                     bench_catalog, "pg_catalog\npublic", &p->context, &err) != 0)
+    if (!p->context &&
+        pgcontext_get(&bench_guard, p->snapshot, policy_target_by_name(p->snapshot, "agents", "db"),
+                      "app", bench_catalog, "pg_catalog\npublic", &p->context, &err) != 0)
         bench_die("context", err.text);
     return p->context;
 }
@@ -223,7 +222,8 @@ static void bench_start(void)
     struct error err = {""};
 
     bench_guard.agent = (struct agent){"agents", "coder-1", "coder", labels, NULL};
-    snprintf(bench_guard.identity, sizeof bench_guard.identity, "system:serviceaccount:agents:coder");
+    snprintf(bench_guard.identity, sizeof bench_guard.identity,
+             "system:serviceaccount:agents:coder");
     bench_guard.policy_stale_after_ms = 600000;
     pthread_mutex_init(&bench_guard.policy_lock, NULL);
     buffer_init(&bench_record, 64u << 20);

@@ -63,9 +63,8 @@ int main(int argc, char **argv)
     bench_start();
     tests = calloc(files.gl_pathc, sizeof *tests);
     for (size_t i = 0; tests && i < files.gl_pathc; i++)
-        tests[i] = (struct CMUnitTest){.name = files.gl_pathv[i],
-                                       .test_func = replay,
-                                       .initial_state = files.gl_pathv[i]};
+        tests[i] = (struct CMUnitTest){
+            .name = files.gl_pathv[i], .test_func = replay, .initial_state = files.gl_pathv[i]};
     rc = _cmocka_run_group_tests("flow", tests, files.gl_pathc, NULL, NULL);
     free(tests);
     globfree(&files);

@@ -1,27 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Transcripts: text files (tests/wire/postgres) that say what the client and the server send and what
- * each of them must get. Every transcript is replayed whole, byte by byte, and with each chunk
+ * Transcripts: text files (tests/wire/postgres) that say what the client and the server send and
+ * what each of them must get. Every transcript is replayed whole, byte by byte, and with each chunk
  * split at each position; what comes out has to be the same each time, to the byte.
  *
  *   policy: NAME                 first: one of flow_bench.h
  *   bug: words                   the guard is known to fail this; when it no longer does, the
  *                                test fails until the line is taken out
- *   C: MESSAGE  S: MESSAGE       the client, the server sends; lines that follow each other are one chunk
- *   U: MESSAGE  A: MESSAGE       what the upstream, the agent must have got since the last chunk
- *                                (nothing, when no line says so); `same` is the chunk itself
- *   verdict: approve | deny | expire | cancel      the person's answer to what waits; `late approve`:
- *                                the session hears of it at `verdict: heard`
- *   policy: NAME                 later: another policy comes into force
- *   swap: NAME                   the same, and the flow takes it up at once
- *   force: NAME                  the same, and the session has not heard of it yet
- *   waits: judge | approval | catalog | no
- *   end: WORDS | no              why the session is over; `no` is assumed at the end
- *   record: "WORDS"  unrecorded: "WORDS"           stands, must not stand in the record
+ *   C: MESSAGE  S: MESSAGE       the client, the server sends; lines that follow each other are one
+ * chunk U: MESSAGE  A: MESSAGE       what the upstream, the agent must have got since the last
+ * chunk (nothing, when no line says so); `same` is the chunk itself verdict: approve | deny |
+ * expire | cancel      the person's answer to what waits; `late approve`: the session hears of it
+ * at `verdict: heard` policy: NAME                 later: another policy comes into force swap:
+ * NAME                   the same, and the flow takes it up at once force: NAME the same, and the
+ * session has not heard of it yet waits: judge | approval | catalog | no end: WORDS | no why the
+ * session is over; `no` is assumed at the end record: "WORDS"  unrecorded: "WORDS" stands, must not
+ * stand in the record
  *
  * A MESSAGE is a name of the protocol and its fields: "text" (with NUL), 'bytes' (without),
- * i8:N i16:N i32:N, x00ff, rep:COUNT:'x'. Short forms: see `short_forms`. Error~ CODE "words" stands for any
- * error with that code whose message has these words (Fatal~, Notice~ alike). The word CANARY must reach
- * neither the agent nor the record, in any transcript.
+ * i8:N i16:N i32:N, x00ff, rep:COUNT:'x'. Short forms: see `short_forms`. Error~ CODE "words"
+ * stands for any error with that code whose message has these words (Fatal~, Notice~ alike). The
+ * word CANARY must reach neither the agent nor the record, in any transcript.
  */
 #pragma once
 
@@ -30,12 +28,21 @@
 #include <ctype.h>
 #include <errno.h>
 
-enum step_kind { STEP_SEND, STEP_EXPECT, STEP_PERSON, STEP_POLICY, STEP_SWAP, STEP_FORCE, STEP_WAITS, STEP_END };
+enum step_kind {
+    STEP_SEND,
+    STEP_EXPECT,
+    STEP_PERSON,
+    STEP_POLICY,
+    STEP_SWAP,
+    STEP_FORCE,
+    STEP_WAITS,
+    STEP_END
+};
 
 struct step {
     enum step_kind kind;
-    enum side side;       /* SEND: who; EXPECT: to whom */
-    struct buffer bytes;  /* what is sent, or has to come */
+    enum side side;        /* SEND: who; EXPECT: to whom */
+    struct buffer bytes;   /* what is sent, or has to come */
     char pattern, code[6]; /* EXPECT: 'E' or 'N' with any text */
     bool same;
     char word[160];
@@ -54,14 +61,15 @@ struct transcript {
 
 /* ---- reading ---- */
 
-static void transcript_die(const struct transcript *t, unsigned line, const char *why, const char *what)
+static void transcript_die(const struct transcript *t, unsigned line, const char *why,
+                           const char *what)
 {
     fprintf(stderr, "%s:%u: %s: %s\n", t->path, line, why, what);
     abort();
 }
 
 struct token {
-    char kind;      /* '"', '\'', or 0: a bare word */
+    char kind; /* '"', '\'', or 0: a bare word */
     char text[4096];
     size_t len;
 };
@@ -306,23 +314,40 @@ static const struct short_form {
     char type;
     void (*body)(struct buffer *out, const char *at);
 } short_forms[] = {
-    {"Query", 'Q', body_plain},           {"Parse", 'P', body_parse},
-    {"Bind", 'B', body_bind},             {"Describe", 'D', body_plain},
-    {"Execute", 'E', body_execute},       {"Close", 'C', body_plain},
-    {"Sync", 'S', body_plain},            {"Flush", 'H', body_plain},
-    {"FunctionCall", 'F', body_plain},    {"CopyData", 'd', body_plain},
-    {"CopyDone", 'c', body_plain},        {"CopyFail", 'f', body_plain},
-    {"Terminate", 'X', body_plain},       {"Columns", 'T', body_columns},
-    {"Row", 'D', body_row},               {"Complete", 'C', body_plain},
-    {"Ready", 'Z', body_plain},           {"ParseComplete", '1', body_plain},
-    {"BindComplete", '2', body_plain},    {"CloseComplete", '3', body_plain},
-    {"NoData", 'n', body_plain},          {"ParameterDescription", 't', body_plain},
-    {"PortalSuspended", 's', body_plain}, {"EmptyQuery", 'I', body_plain},
-    {"Error", 'E', body_error},           {"Fatal", 'E', body_fatal},
-    {"Notice", 'N', body_notice},         {"ErrorFields", 'E', body_plain},
-    {"Notification", 'A', body_plain},    {"ParameterStatus", 'S', body_plain},
-    {"CopyIn", 'G', body_copy},           {"CopyOut", 'H', body_copy},
-    {"KeyData", 'K', body_plain},         {"Authentication", 'R', body_plain},
+    {"Query", 'Q', body_plain},
+    {"Parse", 'P', body_parse},
+    {"Bind", 'B', body_bind},
+    {"Describe", 'D', body_plain},
+    {"Execute", 'E', body_execute},
+    {"Close", 'C', body_plain},
+    {"Sync", 'S', body_plain},
+    {"Flush", 'H', body_plain},
+    {"FunctionCall", 'F', body_plain},
+    {"CopyData", 'd', body_plain},
+    {"CopyDone", 'c', body_plain},
+    {"CopyFail", 'f', body_plain},
+    {"Terminate", 'X', body_plain},
+    {"Columns", 'T', body_columns},
+    {"Row", 'D', body_row},
+    {"Complete", 'C', body_plain},
+    {"Ready", 'Z', body_plain},
+    {"ParseComplete", '1', body_plain},
+    {"BindComplete", '2', body_plain},
+    {"CloseComplete", '3', body_plain},
+    {"NoData", 'n', body_plain},
+    {"ParameterDescription", 't', body_plain},
+    {"PortalSuspended", 's', body_plain},
+    {"EmptyQuery", 'I', body_plain},
+    {"Error", 'E', body_error},
+    {"Fatal", 'E', body_fatal},
+    {"Notice", 'N', body_notice},
+    {"ErrorFields", 'E', body_plain},
+    {"Notification", 'A', body_plain},
+    {"ParameterStatus", 'S', body_plain},
+    {"CopyIn", 'G', body_copy},
+    {"CopyOut", 'H', body_copy},
+    {"KeyData", 'K', body_plain},
+    {"Authentication", 'R', body_plain},
     {"NegotiateVersion", 'v', body_plain},
 };
 
@@ -421,8 +446,8 @@ static const struct {
     const char *key;
     enum step_kind kind;
 } commands[] = {
-    {"verdict", STEP_PERSON}, {"policy", STEP_POLICY}, {"swap", STEP_SWAP}, {"force", STEP_FORCE},
-    {"waits", STEP_WAITS},    {"end", STEP_END},
+    {"verdict", STEP_PERSON}, {"policy", STEP_POLICY}, {"swap", STEP_SWAP},
+    {"force", STEP_FORCE},    {"waits", STEP_WAITS},   {"end", STEP_END},
 };
 
 static bool read_command(struct transcript *t, const char *key, const char *at, unsigned line)
@@ -511,8 +536,8 @@ struct split {
 struct run {
     struct transcript *t;
     struct bench b;
-    size_t seen[2];         /* of b.out: what was expected so far */
-    struct bytes sent;      /* the last chunk */
+    size_t seen[2];    /* of b.out: what was expected so far */
+    struct bytes sent; /* the last chunk */
     bool end_named;
 };
 
@@ -571,8 +596,10 @@ static bool run_settled(struct run *r, const struct step *s)
         struct bytes rest = run_unseen(r, (enum side)side);
 
         if (rest.len)
-            return run_fail(r, s, side == SIDE_CLIENT ? "unexpected, to the agent"
-                                                      : "unexpected, to the upstream", rest);
+            return run_fail(r, s,
+                            side == SIDE_CLIENT ? "unexpected, to the agent"
+                                                : "unexpected, to the upstream",
+                            rest);
     }
     return true;
 }
