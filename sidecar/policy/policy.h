@@ -27,11 +27,17 @@ struct agent {
 
 /* ---- GuardTarget ---- */
 
-enum target_protocol { TARGET_UNKNOWN = 0, TARGET_POSTGRES, TARGET_SSH, TARGET_KUBERNETES, TARGET_TCP };
+enum target_protocol {
+    TARGET_UNKNOWN = 0,
+    TARGET_POSTGRES,
+    TARGET_SSH,
+    TARGET_KUBERNETES,
+    TARGET_TCP
+};
 enum target_tls { TARGET_TLS_VERIFY_FULL = 0, TARGET_TLS_REQUIRE, TARGET_TLS_DISABLE };
 
-struct target_host { /* one entry of spec.hosts */
-    const char *name;            /* as written; a DNS name when prefix_len is -1 */
+struct target_host {              /* one entry of spec.hosts */
+    const char *name;             /* as written; a DNS name when prefix_len is -1 */
     struct sockaddr_storage addr; /* address or network, when prefix_len >= 0 */
     int prefix_len;
 };
@@ -44,15 +50,21 @@ struct target {
     const uint16_t *ports;
     size_t n_ports;
     enum target_tls tls;
-    const char *tls_server_name;                /* NULL: the host */
-    const char *tls_ca_secret, *tls_ca_key;     /* NULL: the system's roots */
-    const char *credentials_secret;             /* NULL: the agent's own login is relayed */
-    const char *const *ssh_host_keys;           /* NULL-terminated, or NULL */
+    const char *tls_server_name;            /* NULL: the host */
+    const char *tls_ca_secret, *tls_ca_key; /* NULL: the system's roots */
+    const char *credentials_secret;         /* NULL: the agent's own login is relayed */
+    const char *const *ssh_host_keys;       /* NULL-terminated, or NULL */
 };
 
 /* ---- masks ---- */
 
-enum mask_method { MASK_NONE = 0, MASK_PARTIAL, MASK_TOKEN, MASK_REDACT, MASK_NULL }; /* by strength */
+enum mask_method {
+    MASK_NONE = 0,
+    MASK_PARTIAL,
+    MASK_TOKEN,
+    MASK_REDACT,
+    MASK_NULL
+}; /* by strength */
 
 struct column_mask { /* one pattern of a Mask rule's sql.columns: schema.relation.column, with * */
     const char *schema, *relation, *column;
@@ -100,8 +112,8 @@ enum policy_mode { POLICY_ENFORCE = 0, POLICY_AUDIT };
 
 /* What spec.recording says; the strictest policy of the view wins. */
 struct recording_settings {
-    bool required;         /* default true */
-    bool statements_only;  /* content: Statements */
+    bool required;             /* default true */
+    bool statements_only;      /* content: Statements */
     uint64_t max_result_bytes; /* per statement; default 1 MiB. More is counted, not kept. */
 };
 
@@ -140,15 +152,15 @@ bool policy_egress_names(const struct policy_snapshot *s, const struct agent *ag
 
 enum verdict { VERDICT_DENY = 0, VERDICT_APPROVE, VERDICT_ALLOW };
 
-struct approval_settings { /* of a RequireApproval rule */
+struct approval_settings {     /* of a RequireApproval rule */
     const char *const *groups; /* NULL-terminated; empty: anyone who may approve */
     const char *const *users;
-    uint32_t count;            /* distinct people, default 1 */
+    uint32_t count; /* distinct people, default 1 */
     bool allow_self, require_reason;
-    bool ticket;               /* delivery: Ticket; default Hold */
-    uint32_t timeout_s;        /* default 60 */
-    uint32_t valid_for_s;      /* default 600: how long a ticket's grant lasts */
-    uint32_t uses;             /* default 1 */
+    bool ticket;          /* delivery: Ticket; default Hold */
+    uint32_t timeout_s;   /* default 60 */
+    uint32_t valid_for_s; /* default 600: how long a ticket's grant lasts */
+    uint32_t uses;        /* default 1 */
 };
 
 struct decision {
@@ -158,7 +170,7 @@ struct decision {
     const char *policy, *rule; /* names; NULL when no rule matched. Live as long as the view */
     const char *message;       /* the rule's message, or NULL */
     const struct approval_settings *approval; /* VERDICT_APPROVE */
-    char reason[256];          /* plain words: what was refused and why */
+    char reason[256];                         /* plain words: what was refused and why */
 };
 
 /* Judges all statements of one message together: the worst verdict of any object of any of

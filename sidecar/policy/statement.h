@@ -10,11 +10,40 @@
 /* Name in policies, groups it belongs to. Sql operations of design "Resources". */
 enum operation {
     OP_UNKNOWN = 0, /* zero is the closed choice */
-    OP_SELECT, OP_INSERT, OP_UPDATE, OP_DELETE, OP_MERGE, OP_TRUNCATE, OP_COPY_IN, OP_COPY_OUT,
-    OP_CREATE, OP_ALTER, OP_DROP, OP_GRANT, OP_REVOKE, OP_CALL, OP_DO, OP_SET, OP_SHOW,
-    OP_PREPARE, OP_EXECUTE, OP_DEALLOCATE, OP_DECLARE, OP_FETCH, OP_CLOSE, OP_EXPLAIN,
-    OP_LISTEN, OP_NOTIFY, OP_LOCK, OP_MAINTENANCE, OP_BEGIN, OP_COMMIT, OP_ROLLBACK,
-    OP_SAVEPOINT, OP_FUNCTION_CALL, OP_REPLICATION,
+    OP_SELECT,
+    OP_INSERT,
+    OP_UPDATE,
+    OP_DELETE,
+    OP_MERGE,
+    OP_TRUNCATE,
+    OP_COPY_IN,
+    OP_COPY_OUT,
+    OP_CREATE,
+    OP_ALTER,
+    OP_DROP,
+    OP_GRANT,
+    OP_REVOKE,
+    OP_CALL,
+    OP_DO,
+    OP_SET,
+    OP_SHOW,
+    OP_PREPARE,
+    OP_EXECUTE,
+    OP_DEALLOCATE,
+    OP_DECLARE,
+    OP_FETCH,
+    OP_CLOSE,
+    OP_EXPLAIN,
+    OP_LISTEN,
+    OP_NOTIFY,
+    OP_LOCK,
+    OP_MAINTENANCE,
+    OP_BEGIN,
+    OP_COMMIT,
+    OP_ROLLBACK,
+    OP_SAVEPOINT,
+    OP_FUNCTION_CALL,
+    OP_REPLICATION,
     OP_COUNT
 };
 
@@ -33,7 +62,7 @@ opset operation_parse(const char *name);
 
 enum where_clause {
     WHERE_NOT_APPLICABLE = 0,
-    WHERE_ABSENT,  /* none, or one that is true for every row (WHERE true, 1=1, id=id) */
+    WHERE_ABSENT, /* none, or one that is true for every row (WHERE true, 1=1, id=id) */
     WHERE_PRESENT,
 };
 

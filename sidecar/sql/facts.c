@@ -86,6 +86,14 @@ static bool grow(struct analysis *a, void **v, size_t n, size_t *cap, size_t siz
     return true;
 }
 
+/* Policies write pg_temp for the session's own temporary schema, whatever its number. */
+static const char *policy_schema(const struct analysis *a, const char *schema)
+{
+    const char *temp = schema ? names_temp_schema(a) : NULL;
+
+    return temp && strcmp(schema, temp) == 0 ? "pg_temp" : schema;
+}
+
 static void add_object(struct analysis *a, struct object o)
 {
     size_t i;
@@ -101,7 +109,7 @@ static void add_object(struct analysis *a, struct object o)
     }
     if (!grow(a, (void **)&a->objects, a->n_objects, &a->cap_objects, sizeof(o)))
         return;
-    o.schema = facts_dup(a, o.schema);
+    o.schema = facts_dup(a, policy_schema(a, o.schema));
     o.guess = facts_dup(a, o.guess);
     o.name = facts_dup(a, o.name);
     a->objects[a->n_objects++] = o;
@@ -174,7 +182,9 @@ void facts_function(struct analysis *a, const char *schema, const char *name, co
                               : arena_printf(a->arena, "%s%s", kind, name);
 
     a->st->runs_hidden_code = true;
-    if (full)
+    if (!schema && !*kind && strchr(name, '.'))
+        facts_unknown(a); /* "app.f" as one quoted name must not pass for app's f */
+    else if (full)
         facts_copy_function(a, full);
     else
         a->failed = true;

@@ -191,6 +191,25 @@ static void resolve_qualified(struct analysis *a, const char *schema, struct rel
     found(a, schema, r, ret);
 }
 
+/* An unqualified name that means an unmasked relation now, but would mean a masked one further
+ * down the path if the first went away: an agent that may create and drop could swap them
+ * between our look at the catalogue and the server's. It has to say which it means. */
+static void refuse_shadow(struct analysis *a, const char *const *path, const char *schema,
+                          const char *name)
+{
+    size_t i;
+
+    for (i = 0; path[i]; i++) {
+        const struct catalog_relation *r = catalog_by_name(a->env->catalog, path[i], name);
+
+        if (r && strcmp(path[i], schema) != 0 && maskmap_marks(a->env->masks, r))
+            facts_deny(a, NULL,
+                       "\"%s\" could also mean %s.%s, which has masked columns: write the schema, "
+                       "e.g. %s.%s",
+                       name, path[i], name, starts(schema, "pg_temp") ? "pg_temp" : schema, name);
+    }
+}
+
 static void resolve_by_path(struct analysis *a, struct relation_ref *ret)
 {
     static const char *const default_path[] = {"public", NULL};
@@ -203,8 +222,11 @@ static void resolve_by_path(struct analysis *a, struct relation_ref *ret)
     if (!has_catalog && look_in(a, "pg_catalog", ret))
         return;
     for (i = 0; path[i]; i++) {
-        if (look_in(a, path[i], ret))
-            return;
+        if (!look_in(a, path[i], ret))
+            continue;
+        if (!ret->marks && ret->relation && a->env->masks)
+            refuse_shadow(a, path, path[i], ret->name);
+        return;
     }
     for (i = 0; path[i]; i++) {
         if (strcmp(path[i], "information_schema") == 0) {
