@@ -56,6 +56,7 @@ static void prepare(void)
 
     log_set_level(LOG_LEVEL_ERROR);
     bench_start();
+    atexit(bench_stop);
     c = bench_context(bench_policy("guarded"));
     for (size_t i = 0; i < ARRAY_LEN(statements); i++) {
         struct pgverdict *v = NULL;

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from clients import raw
+from clients import randomised, raw
 from clients.harness import FULL, PASSWORD, USER, Stack
 from support import run
 
@@ -548,22 +548,41 @@ def test_conversations_byte_by_byte(stack, size):
         assert a.kinds == d.until_ready(n=n).kinds, a.errors[-1:]
 
 
-def random_batch(rng):
-    """Some messages that end with Sync: names that exist or do not, errors of every stage, portals in pieces."""
-    names, portals = ["", "a", "b"], ["", "p", "q"]
-    texts = ["SELECT 1", "SELECT $1::int", "SELECT id, v FROM t WHERE id < 4 ORDER BY id", "SELECT 1/0", "SELECT nope FROM t", "",
-             "SELECT 1; SELECT 2", "UPDATE t SET v = v WHERE id = -1", "BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT s", "SELECT pg_sleep(0)"]
-    makers = [
-        lambda: P(rng.choice(names), rng.choice(texts)),
-        lambda: P("", rng.choice(texts)),
-        lambda: raw.bind(rng.choice(portals), rng.choice(names), rng.choice([(), ("7",), ("x",), (None,)]), (), rng.choice([(), (0,), (1,)])),
-        lambda: raw.describe("S", rng.choice(names)), lambda: raw.describe("P", rng.choice(portals)),
-        lambda: raw.execute(rng.choice(portals), rng.choice([0, 0, 1, 2])), lambda: raw.execute(rng.choice(portals)),
-        lambda: raw.close("S", rng.choice(names)), lambda: raw.close("P", rng.choice(portals)), lambda: raw.FLUSH,
-        lambda: raw.query(rng.choice(texts)), lambda: raw.SYNC,
-        lambda: P("", "SELECT $1::int") + raw.bind("", "", ["5"]) + raw.describe("P") + raw.execute(),
-    ]
-    return [rng.choice(makers)() for _ in range(rng.randint(1, 12))] + [raw.SYNC]
+LATE = {  # what is sent at once, after how many Z, what then
+    "portal": ([P("", "SELECT 1"), raw.SYNC, P("", "SELECT 2"), raw.bind("", ""), raw.FLUSH], [raw.execute(), raw.SYNC]),
+    "named portal": ([P("", "SELECT 1"), raw.SYNC, P("n", "SELECT 2"), raw.bind("late", "n"), raw.FLUSH], [raw.execute("late"), raw.SYNC]),
+    "after an error": ([P("", "SELECT nope FROM t"), raw.SYNC, P("", "SELECT 2"), raw.bind("", ""), raw.FLUSH], [raw.execute(), raw.SYNC]),
+    "after a guard's error": ([raw.bind("", "absent"), raw.SYNC, P("", "SELECT 2"), raw.bind("", ""), raw.FLUSH], [raw.execute(), raw.SYNC]),
+    "after a query": ([raw.query("SELECT 1"), P("", "SELECT 2"), raw.bind("", ""), raw.FLUSH], [raw.execute(), raw.SYNC]),
+    "name again": ([P("a", "SELECT nope FROM t"), raw.SYNC, P("a", "SELECT 2"), raw.FLUSH], [raw.bind("", "a"), raw.execute(), raw.SYNC]),
+    "name again after close": ([P("b", "SELECT 1"), raw.close("S", "b"), P("", "SELECT nope FROM t"), raw.close("S", "b"), raw.SYNC,
+                                P("b", "SELECT 2"), raw.FLUSH], [raw.bind("", "b"), raw.execute(), raw.SYNC]),
+    "close undone": ([P("k", "SELECT 3"), raw.SYNC, P("", "SELECT nope FROM t"), raw.close("S", "k"), raw.SYNC, raw.FLUSH],
+                     [raw.bind("", "k"), raw.execute(), raw.SYNC]),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_names_of_the_next_batch_outlive_the_last_one(stack, name):
+    """A client that pipelines past Sync has made names before the last batch's end arrives; neither its
+    ReadyForQuery nor its error may take them away."""
+    first, second = LATE[name]
+    answers = sum(1 for m in first if m == raw.SYNC or m[:1] == b"Q")
+    with stack.connect() as c, stack.direct() as d:
+        results = []
+        for x in (c, d):
+            x.send(*first)
+            head = x.until_ready(n=answers)
+            while not x.silent_for(0.1):
+                head.kinds += x.recv_message()[0].decode()
+            x.send(*second)
+            tail = x.until_ready()
+            results.append((head.kinds, tail.kinds, tail.text(), tail.sqlstate))
+        assert results[0] == results[1]
+
+
+TEXTS = ["SELECT 1", "SELECT $1::int", "SELECT id, v FROM t WHERE id < 4 ORDER BY id", "SELECT 1/0", "SELECT nope FROM t", "",
+         "SELECT 1; SELECT 2", "UPDATE t SET v = v WHERE id = -1", "BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT s", "SELECT pg_sleep(0)"]
 
 
 def run_to(c, mark):
@@ -576,27 +595,21 @@ def run_to(c, mark):
             return kinds, codes, rows, [e["M"] for e in reply.errors if reply.closed]
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(120))
 def test_random_conversations_are_the_servers(stack, seed):
     """Differential: the same messages, cut and delayed at random, to the guard and to the server itself."""
     rng = random.Random(seed)
     with stack.connect() as c, stack.direct() as d:
         for step in range(6):
-            data, mark = b"".join(random_batch(rng)), f"mark-{seed}-{step}"
+            data, mark = b"".join(randomised.batch(rng, TEXTS)), f"mark-{seed}-{step}"
             # An aborted block must not swallow the mark.
             data += raw.SYNC + raw.query("ROLLBACK") + raw.query(f"SELECT '{mark}'")
             results = []
             for x in (d, c):
-                at = 0
-                while at < len(data):
-                    n = len(data) if x is d else rng.choice([1, 2, 5, 17, 60, 300, 2000])
-                    try:
-                        x.send(data[at:at + n])
-                    except OSError:
-                        break
-                    at += n
-                    if x is c and rng.random() < 0.05:
-                        x.silent_for(0.002)
+                if x is d:
+                    x.send(data)
+                else:
+                    randomised.trickle(rng, x, data)
                 results.append(run_to(x, mark))
             assert results[1] == results[0], f"step {step}"
 

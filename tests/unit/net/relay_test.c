@@ -174,6 +174,8 @@ static size_t write_until_full(struct fixture *f, enum side s, size_t most)
         for (size_t i = 0; i < sizeof block; i++)
             block[i] = (uint8_t)((n + i) * 31 >> 3);
         put = write(f->peer[s], block, most - n < sizeof block ? most - n : sizeof block);
+        if (put < 0 && errno != EAGAIN)
+            break;
         if (put > 0)
             n += (size_t)put;
     }

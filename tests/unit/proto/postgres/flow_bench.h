@@ -12,6 +12,7 @@
 #include "sidecar/sql/catalog.h"
 #include "src-common/clock.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -242,6 +243,20 @@ static void bench_start(void)
             bench_die(bench_policies[i].name, err.text);
 }
 
+static void bench_remove_files(void)
+{
+    char path[512];
+    DIR *d = opendir(bench_dir);
+    struct dirent *e;
+
+    while (d && (e = readdir(d))) {
+        snprintf(path, sizeof path, "%s/%s", bench_dir, e->d_name);
+        unlink(path);
+    }
+    if (d)
+        closedir(d);
+}
+
 BENCH_USED static void bench_stop(void)
 {
     for (size_t i = 0; i < ARRAY_LEN(bench_policies); i++) {
@@ -255,6 +270,7 @@ BENCH_USED static void bench_stop(void)
     masker_free(bench_guard.masker);
     approvals_free(bench_guard.approvals);
     buffer_done(&bench_record);
+    bench_remove_files();
     rmdir(bench_dir);
 }
 
@@ -298,7 +314,9 @@ static void bench_open(struct bench *b, const char *policy)
     s->snapshot = b->policy->snapshot;
     s->target = policy_target_by_name(s->snapshot, "agents", "db");
     pthread_mutex_init(&s->lock, NULL);
-    snprintf(s->id, sizeof s->id, "01BENCH%019llu", (unsigned long long)bench_serial++);
+    /* A child that crashed may have left a file of that number behind. */
+    snprintf(s->id, sizeof s->id, "01%08X%016llu", (unsigned)getpid(),
+             (unsigned long long)bench_serial++ % 10000000000000000u);
     buffer_reset(&bench_record, 1u << 20);
     if (record_open(bench_guard.spool, s->id, &s->record) != 0)
         bench_die("record", s->id);
