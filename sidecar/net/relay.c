@@ -7,10 +7,11 @@
 
 #include <errno.h>
 
-#define HIGH_WATER      (256 * 1024) /* stop reading the other leg */
-#define KEEP_OUT        (16 * 1024)  /* memory that an idle leg keeps */
-#define READS_PER_EVENT 4
-#define END_WAIT_MS     5000
+#define HIGH_WATER        (256 * 1024) /* stop reading the other leg */
+#define CLIENT_HIGH_WATER (1024 * 1024)
+#define KEEP_OUT          (16 * 1024) /* memory that an idle leg keeps */
+#define READS_PER_EVENT   4
+#define END_WAIT_MS       5000
 
 static void leg_ready(struct loop_source *s, uint32_t events);
 static void leg_read(struct relay *r, enum side side);
@@ -42,15 +43,24 @@ static size_t leg_waiting(const struct relay_leg *l)
     return buffer_len(&l->out) + l->direct.len;
 }
 
-/* What to ask epoll for. EPOLLRDHUP alone still tells that a paused peer has gone. */
+/* Whether what a side sends may be read. The client's answers count too: one that asks and never
+ * listens is not read any further. (Not so the upstream: each might then wait for the other.) */
+static bool has_room(const struct relay *r, enum side s)
+{
+    return leg_waiting(&r->leg[other_side(s)]) < HIGH_WATER &&
+           (s == SIDE_UPSTREAM || leg_waiting(&r->leg[s]) < CLIENT_HIGH_WATER);
+}
+
+/* What to ask epoll for. EPOLLRDHUP alone still tells that a paused peer has gone; on a leg that is
+ * not read for want of room it would be reported over and over, and the end is read later. */
 static void leg_update(struct relay *r, enum side s)
 {
-    struct relay_leg *l = &r->leg[s], *o = &r->leg[other_side(s)];
-    uint32_t events = l->eof ? 0 : EPOLLRDHUP;
+    struct relay_leg *l = &r->leg[s];
+    uint32_t events = l->paused && !l->eof ? EPOLLRDHUP : 0;
 
     if (r->ended)
         return;
-    if (!l->paused && !l->eof && !r->ending && leg_waiting(o) < HIGH_WATER)
+    if (!l->paused && !l->eof && !r->ending && has_room(r, s))
         events |= EPOLLIN;
     if ((leg_waiting(l) && !l->dead && !l->conn.want_read_to_write) || l->conn.want_write_to_read)
         events |= EPOLLOUT;
@@ -118,6 +128,8 @@ static void leg_write(struct relay *r, enum side s)
 {
     struct relay_leg *l = &r->leg[s];
 
+    if (l->out.failed)
+        l->dead = true; /* something did not fit: what follows would be out of step */
     while (leg_waiting(l) && !l->dead) {
         bool buffered = buffer_len(&l->out) > 0;
         struct bytes b = buffered ? buffer_bytes(&l->out) : l->direct;
@@ -223,7 +235,7 @@ static void leg_read(struct relay *r, enum side side)
         }
         r->ops->data(r->arg, side, (struct bytes){buf, (size_t)n});
         settle(r); /* also ends the life of what was borrowed from buf */
-        if (r->ended || leg_waiting(&r->leg[other_side(side)]) >= HIGH_WATER)
+        if (r->ended || !has_room(r, side))
             return;
         /* A short read has emptied the socket: do not pay for an EAGAIN. */
         if (!l->conn.ssl && (size_t)n < LOOP_READ_SIZE)

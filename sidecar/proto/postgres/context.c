@@ -346,7 +346,8 @@ int pgcontext_judge(struct pgcontext *c, struct bytes sql, struct pgverdict **re
     if (rc == 0)
         judge_tree(c, sql, tree, v);
     else if (rc == -EBADMSG)
-        refuse(v, strncmp(err.text, "invalid byte sequence", 21) == 0 ? "22021" : "42601", err.text);
+        refuse(v, strncmp(err.text, "invalid byte sequence", 21) == 0 ? "22021" : "42601",
+               err.text);
     else if (rc == -E2BIG)
         refuse(v, "54001", err.text);
     else

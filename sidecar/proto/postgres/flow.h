@@ -107,7 +107,7 @@ struct pgflow {
     uint32_t n;        /* statements so far */
 
     enum pgpark park;
-    struct bytes park_text;    /* PGPARK_JUDGE: into c_partial */
+    struct bytes park_text;    /* PGPARK_JUDGE: to be copied before the call that parked returns */
     struct pgverdict *judged;  /* what came of it: used once by the message that asked */
     bool refreshed;            /* the catalogue has been read anew for the message at hand */
     uint64_t schema_seen;      /* pgcatalog_changes() when the catalogue was read */

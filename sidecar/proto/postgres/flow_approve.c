@@ -124,6 +124,8 @@ static void say_waiting(struct pgflow *f, const struct approval_settings *settin
     struct pgwire_error e = {"NOTICE", "01000", message, NULL,
                              "It runs when approved; nothing needs to be sent again."};
 
+    if (f->s_pass || f->stream.left)
+        return; /* a row is half sent */
     snprintf(message, sizeof message, "statement waits for approval %s, for at most %u s",
              f->approval_id, settings->timeout_s);
     pgwire_add_error(relay_out(f->relay, SIDE_CLIENT), true, &e);

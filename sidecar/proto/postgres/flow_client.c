@@ -33,12 +33,19 @@ struct pgpending *pgflow_expect(struct pgflow *f, enum pgpending_kind kind)
 
 static enum handled on_sync(struct pgflow *f, const struct pgwire_msg *m)
 {
+    struct pgpending *e;
+
     pgflow_forward(f, m->raw);
     if (f->copy_in)
         return HANDLED_OK; /* the upstream ignores it while it copies in */
     f->skip_to_sync = false;
     f->batch_open = false;
-    return pgflow_expect(f, PGPENDING_SYNC) ? HANDLED_OK : HANDLED_FATAL;
+    e = pgflow_expect(f, PGPENDING_SYNC);
+    if (!e)
+        return HANDLED_FATAL;
+    /* The transaction may end here, and deferred constraints and triggers speak. */
+    e->reduce_errors = f->context->column_masks;
+    return HANDLED_OK;
 }
 
 static enum handled on_flush(struct pgflow *f, const struct pgwire_msg *m)

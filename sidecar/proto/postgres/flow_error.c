@@ -82,6 +82,32 @@ static void send_error(struct pgflow *f, const struct pgwire_msg *m, bool reduce
         m->type == PGWIRE_B_NOTICE);
 }
 
+/* Takes back what the i-th pending message did to names, but not what later ones did since.
+ * `unknown`: part of it may have happened, so that nothing is known of these names. */
+static void undo_names(struct pgflow *f, size_t i, bool unknown)
+{
+    struct pgname_undo *undo = take(&pgqueue_at(&f->pending, i)->undo);
+
+    if (unknown)
+        pgname_undo_blank(undo);
+    for (size_t j = i + 1; undo && j < f->pending.n; j++)
+        if (pgqueue_at(&f->pending, j)->undo)
+            pgname_undo_hand_on(&undo, pgqueue_at(&f->pending, j)->undo);
+    pgname_undo_apply(&f->names, undo);
+}
+
+/* Handing undos on compares names with names; a pipeline that is made to fail on purpose must not
+ * keep the loop busy with it. `n`: entries that failed. */
+static bool too_much_undoing(struct pgflow *f, size_t n)
+{
+    size_t failed = 0, later = 0;
+
+    for (size_t i = 0; i < f->pending.n; i++)
+        if (pgqueue_at(&f->pending, i)->undo)
+            *(i < n ? &failed : &later) += 1;
+    return failed && later > (4u << 20) / failed;
+}
+
 /* The upstream has failed on the head of the queue and skips what follows until Sync. Names
  * that those messages would have changed are put back, newest first. */
 static void skip_failed(struct pgflow *f)
@@ -90,11 +116,15 @@ static void skip_failed(struct pgflow *f)
 
     while (pgqueue_at(&f->pending, n) && pgqueue_at(&f->pending, n)->kind != PGPENDING_SYNC)
         n++;
-    for (size_t i = n; i-- > 0;) {
-        struct pgpending *e = pgqueue_at(&f->pending, i);
-
-        pgname_undo_apply(&f->names, take(&e->undo));
+    /* The client has not sent it yet: what it sends until then is skipped there, and so here. */
+    if (n == f->pending.n)
+        f->skip_to_sync = true;
+    if (too_much_undoing(f, n)) {
+        pgflow_fatal(f, "54000", "too many statements were prepared behind one that failed");
+        return;
     }
+    for (size_t i = n; i-- > 0;)
+        undo_names(f, i, false);
     while (n--)
         pgflow_drop_pending(f, false);
 }
@@ -123,10 +153,7 @@ enum handled pgflow_on_error(struct pgflow *f, const struct pgwire_msg *m)
     if (e->kind == PGPENDING_QUERY) {
         /* What completed before the failure has kept its effect on names (PREPARE is not
          * transactional), and we cannot tell which: forget them all. An unknown name is refused. */
-        if (e->completed)
-            pgname_undo_forget(&f->names, take(&e->undo));
-        else
-            pgname_undo_apply(&f->names, take(&e->undo));
+        undo_names(f, 0, e->completed != 0);
         free(take(&e->denial));
     } else if (e->kind != PGPENDING_SYNC) {
         skip_failed(f);
@@ -159,7 +186,9 @@ enum handled pgflow_on_notification(struct pgflow *f, const struct pgwire_msg *m
     buffer_add_be32(out, pid);
     buffer_add(out, channel);
     buffer_add_u8(out, 0);
-    if (row_mask_text(f->context, &f->scratch, payload, out) != 0)
+    /* It may come from a trigger, in anybody's session: with masked columns nothing vouches for it.
+     */
+    if (!f->context->column_masks && row_mask_text(f->context, &f->scratch, payload, out) != 0)
         return pgflow_violation(f, "out of memory");
     buffer_add_u8(out, 0);
     pgwire_finish(out, mark);

@@ -182,8 +182,10 @@ static int apply_statement(struct pgflow *f, const struct sql_statement *s, stru
         if (pgnames_clear(&f->names, PGNAME_PORTAL, undo) != 0)
             return -1;
         return pgnames_clear(&f->names, PGNAME_PREPARED, undo);
+    case SQL_TRANSACTION: /* deferred constraints and triggers speak at its end */
+        e->reduce_errors |= f->context->column_masks;
+        return 0;
     case SQL_OTHER:
-    case SQL_TRANSACTION:
     case SQL_SET:
         break;
     }

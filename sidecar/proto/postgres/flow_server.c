@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 /* Rows up to this length are held whole and may change length when they are masked. */
+#define HOLD_ROW    (64u << 10) /* longer ones pass in pieces, unrecorded, when nothing is masked */
 #define COLLECT_ROW (4u << 20)
 
 /* ---- small parts ---- */
@@ -174,7 +175,7 @@ static enum handled on_complete(struct pgflow *f, const struct pgwire_msg *m)
 static enum handled open_result(struct pgflow *f, struct pgpending *e)
 {
     if (f->result.open)
-        return HANDLED_OK;
+        return f->result.plan ? HANDLED_OK : pgflow_violation(f, "unexpected DataRow");
     if (!e->portal || !e->portal->plan)
         return pgflow_violation(f, "rows without a description");
     pgresult_open(f, e->n, e->portal->plan);
@@ -223,12 +224,13 @@ static bool note_hit(size_t offset, void *arg)
     return true;
 }
 
-static bool may_hold_values(struct pgflow *f, struct bytes run)
+/* `c`: the context whose detectors count, which for rows is their plan's: policy may have changed
+ * since the statement was judged. */
+static bool may_hold_values(struct pgflow *f, const struct pgcontext *c, struct bytes run)
 {
     struct hit hit = {false};
 
-    return detect_anchors(f->context->detectors, f->scratch.detect, run, note_hit, &hit) != 0 ||
-           hit.found;
+    return detect_anchors(c->detectors, f->scratch.detect, run, note_hit, &hit) != 0 || hit.found;
 }
 
 static enum handled on_data_row(struct pgflow *f, const struct pgwire_msg *m)
@@ -239,7 +241,8 @@ static enum handled on_data_row(struct pgflow *f, const struct pgwire_msg *m)
     if (h != HANDLED_OK)
         return h;
     p = current_plan(f);
-    if (p->any_mask || (p->any_scan && !f->run_clean && may_hold_values(f, m->body)))
+    if (p->any_mask || (p->any_scan && !(f->run_clean && p->context == f->context) &&
+                        may_hold_values(f, p->context, m->body)))
         return rewrite_row(f, m);
     pgresult_row(f, m->body);
     pgflow_pass(f, m->raw);
@@ -272,6 +275,8 @@ static enum handled on_part_of_row(struct pgflow *f, const struct pgwire_msg *m)
             return HANDLED_PARKED;
         return start_stream(f, m, false);
     }
+    if (m->full_len <= HOLD_ROW && !f->result.truncated && !f->context->recording->statements_only)
+        return HANDLED_PARKED; /* a read has cut it: the record wants it whole */
     f->result.rows++;
     f->result.bytes += m->full_len;
     f->result.truncated = true;
@@ -293,11 +298,11 @@ static enum handled on_copy_start(struct pgflow *f, const struct pgwire_msg *m)
     if (m->type == PGWIRE_B_COPY_IN) {
         f->copy_in = true;
         e->copy_in = true;
-        /* The upstream ignores a Sync that came with the COPY (manual 55.2.6). */
-        if (e->kind == PGPENDING_EXECUTE && f->pending.n == 2 &&
-            pgqueue_at(&f->pending, 1)->kind == PGPENDING_SYNC) {
-            f->pending.n = 1;
-            f->batch_open = true;
+        /* The upstream ignores Syncs that came with the COPY (manual 55.2.6). */
+        while (f->pending.n > 1 &&
+               pgqueue_at(&f->pending, f->pending.n - 1)->kind == PGPENDING_SYNC) {
+            f->pending.n--;
+            f->batch_open = e->kind == PGPENDING_EXECUTE;
         }
     }
     pgflow_pass(f, m->raw);
@@ -326,7 +331,7 @@ static enum handled on_copy_data(struct pgflow *f, const struct pgwire_msg *m)
         return m->full_len <= COLLECT_ROW ? HANDLED_PARKED : start_stream(f, m, true);
     f->result.rows++;
     f->result.bytes += m->full_len;
-    if (f->context->detectors && !f->run_clean && may_hold_values(f, m->body))
+    if (f->context->detectors && !f->run_clean && may_hold_values(f, f->context, m->body))
         return mask_copy_row(f, m);
     if (m->raw.len < m->full_len)
         f->result.truncated = true;
@@ -395,7 +400,9 @@ static enum handled on_ready(struct pgflow *f, const struct pgwire_msg *m)
         f->schema_changed_in_tx = status != 'I';
     }
     f->tx_status = status;
-    if (status == 'I')
+    /* With more under way some portals are the next batch's. Those that linger do no harm: the
+     * upstream knows none of them. */
+    if (status == 'I' && pgflow_quiet(f))
         pgnames_transaction_ended(&f->names);
     pgflow_pass(f, m->raw);
     return HANDLED_OK;
@@ -496,8 +503,8 @@ static size_t feed(struct pgflow *f, struct bytes in)
 /* One look at the whole burst settles for most of them that no row needs a closer one. */
 static void scan_burst(struct pgflow *f, struct bytes chunk)
 {
-    f->run_clean =
-        f->context->detectors && !f->collector && chunk.len > 512 && !may_hold_values(f, chunk);
+    f->run_clean = f->context->detectors && !f->collector && chunk.len > 512 &&
+                   !may_hold_values(f, f->context, chunk);
 }
 
 /* A message was split between bursts: completes that one by itself, so that the rest of the

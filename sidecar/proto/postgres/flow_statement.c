@@ -43,6 +43,8 @@ static enum handled decide(struct pgflow *f, const struct pgapproval_subject *s,
 
         return pgflow_refuse(f, s, &d);
     }
+    if (s->effect->verdict != VERDICT_APPROVE)
+        f->approval_decided = false; /* policy changed meanwhile: the decision is void */
     if (s->effect->verdict == VERDICT_DENY || s->effect->missing)
         return refuse_effect(f, s);
     if (s->effect->verdict == VERDICT_APPROVE)

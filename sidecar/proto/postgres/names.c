@@ -226,12 +226,40 @@ void pgname_undo_apply(struct pgnames *t, struct pgname_undo *undo)
     }
 }
 
-void pgname_undo_forget(struct pgnames *t, struct pgname_undo *undo)
+/* The oldest entry for that name: lists are newest first. */
+static struct pgname_undo *oldest_of(struct pgname_undo *list, const struct pgname_undo *name)
 {
-    for (struct pgname_undo *u = undo; u; u = u->next)
-        if (put(t, u->kind, bytes_of(u->name, u->len), NULL) != 0)
-            abort(); /* removing cannot fail */
-    pgname_undo_free(undo);
+    struct pgname_undo *found = NULL;
+
+    for (; list; list = list->next)
+        if (list->kind == name->kind &&
+            bytes_eq(bytes_of(list->name, list->len), bytes_of(name->name, name->len)))
+            found = list;
+    return found;
+}
+
+void pgname_undo_hand_on(struct pgname_undo **undo, struct pgname_undo *later)
+{
+    while (*undo) {
+        struct pgname_undo *u = *undo, *l = oldest_of(later, u);
+
+        if (!l) {
+            undo = &u->next;
+            continue;
+        }
+        value_unref(l->kind, l->old);
+        l->old = u->old;
+        *undo = u->next;
+        free(u);
+    }
+}
+
+void pgname_undo_blank(struct pgname_undo *undo)
+{
+    for (; undo; undo = undo->next) {
+        value_unref(undo->kind, undo->old);
+        undo->old = NULL;
+    }
 }
 
 void pgname_undo_free(struct pgname_undo *undo)

@@ -62,8 +62,11 @@ int pgnames_set(struct pgnames *t, enum pgname_kind kind, struct bytes name, voi
 int pgnames_clear(struct pgnames *t, enum pgname_kind kind, struct pgname_undo **undo) MUST_CHECK;
 /* Forgets portals that a transaction's end has closed. */
 void pgnames_transaction_ended(struct pgnames *t);
+/* Takes out of *undo the names that a message forwarded later (its list is `later`) has changed
+ * since: they keep their state, and what that message would go back to is what ours would. */
+void pgname_undo_hand_on(struct pgname_undo **undo, struct pgname_undo *later);
 /* Puts the old states back and frees the list. */
 void pgname_undo_apply(struct pgnames *t, struct pgname_undo *undo);
-/* Forgets every name in the list: what it stands for is not known any more. Frees the list. */
-void pgname_undo_forget(struct pgnames *t, struct pgname_undo *undo);
+/* Makes of the list one that forgets its names: what they stand for is not known any more. */
+void pgname_undo_blank(struct pgname_undo *undo);
 void pgname_undo_free(struct pgname_undo *undo);

@@ -140,7 +140,8 @@ static void insert(struct verdict_cache *c, struct bytes key, struct pgverdict *
     copy = malloc(key.len + 1);
     if (!copy)
         return;
-    memcpy(copy, key.p, key.len);
+    if (key.len)
+        memcpy(copy, key.p, key.len);
     *slot = (struct entry){hash, copy, key.len, !v, v ? pgverdict_ref(v) : NULL};
     c->bytes += entry_bytes(key.len, v);
 }
