@@ -3,6 +3,7 @@
  */
 #include "context.h"
 
+#include "src-common/clock.h"
 #include "verdict_cache.h"
 
 #include <errno.h>
@@ -221,6 +222,7 @@ int pgcontext_get(struct guard *g, struct policy_snapshot *snapshot, const struc
     c->guard = g;
     c->refs = 1;
     c->policy_generation = policy_snapshot_generation(snapshot);
+    c->checked_ms = clock_mono_ms();
     c->catalog = catalog_ref(catalog);
     snprintf(c->target, sizeof c->target, "%s", target->name);
     snprintf(c->database, sizeof c->database, "%s", database);
@@ -228,6 +230,7 @@ int pgcontext_get(struct guard *g, struct policy_snapshot *snapshot, const struc
     found = find_context(c, search_path);
     pthread_mutex_unlock(&contexts_lock);
     if (found) {
+        atomic_store_explicit(&found->checked_ms, clock_mono_ms(), memory_order_relaxed);
         pgcontext_unref(c);
         *ret = found;
         return 0;

@@ -39,7 +39,9 @@ struct pgcontext {
     enum mask_method detector_method[DETECTOR_COUNT];
     char target[128], database[64];
     char *search_path[PGCONTEXT_MAX_SEARCH_PATH + 1]; /* NULL-terminated */
-    bool column_masks;                                /* some column of this database is masked */
+    _Atomic uint64_t checked_ms; /* when a session last set out to see whether the schema is still
+                                    this one */
+    bool column_masks;           /* some column of this database is masked */
     _Atomic unsigned refs;
     struct verdict_cache *cache;
 };

@@ -71,6 +71,7 @@ struct pgresult {
     uint32_t n;
     uint64_t rows, bytes, started_us;
     bool truncated;
+    bool copy_binary; /* COPY … (FORMAT binary) */
     enum { PGCOPY_NONE = 0, PGCOPY_TO_CLIENT, PGCOPY_FROM_CLIENT } copy;
     struct rowplan *plan; /* of the rows now coming; NULL: none */
     struct buffer json;   /* rows, as a JSON array without its end; COPY: the data */
@@ -112,7 +113,7 @@ struct pgflow {
     bool refreshed;            /* the catalogue has been read anew for the message at hand */
     uint64_t schema_seen;      /* pgcatalog_changes() when the catalogue was read */
     bool schema_changed_in_tx; /* DDL has run in the transaction at hand */
-    uint64_t catalog_at_ms, unknown_at_ms;
+    uint64_t unknown_at_ms;
 
     /* PGPARK_APPROVAL */
     char approval_id[APPROVAL_ID_LEN + 1];

@@ -19,22 +19,31 @@ static bool park(struct pgflow *f, enum pgpark why)
     return false;
 }
 
+static bool schema_is_old(struct pgflow *f)
+{
+    uint64_t now = clock_mono_ms();
+
+    if (f->schema_seen != pgcatalog_changes())
+        return true;
+    if (!f->context->column_masks ||
+        now - atomic_load_explicit(&f->context->checked_ms, memory_order_relaxed) <
+            CATALOG_FRESH_MS)
+        return false;
+    atomic_store_explicit(&f->context->checked_ms, now, memory_order_relaxed);
+    return true;
+}
+
 /* The context has to be of the policy in force, and know the schema as it is. */
 static bool context_ready(struct pgflow *f)
 {
     struct guard *g = f->session->guard;
-    uint64_t age;
 
     if (f->context->policy_generation !=
         atomic_load_explicit(&g->policy_generation, memory_order_relaxed))
         return park(f, PGPARK_CONTEXT);
     if (f->refreshed || !pgflow_quiet(f) || f->tx_status == 'E')
         return true;
-    age = clock_mono_ms() - f->catalog_at_ms;
-    if (f->schema_seen != pgcatalog_changes() ||
-        (f->context->column_masks && age > CATALOG_FRESH_MS))
-        return park(f, PGPARK_CATALOG);
-    return true;
+    return schema_is_old(f) ? park(f, PGPARK_CATALOG) : true;
 }
 
 /* A relation that the catalogue lacks may have been made since it was read. */

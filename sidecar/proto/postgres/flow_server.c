@@ -4,6 +4,7 @@
  */
 #include "flow_internal.h"
 
+#include "binary.h"
 #include "catalog_load.h"
 
 #include <errno.h>
@@ -294,6 +295,7 @@ static enum handled on_copy_start(struct pgflow *f, const struct pgwire_msg *m)
     if (!kind_is(e, K(QUERY) | K(EXECUTE)))
         return pgflow_violation(f, "unexpected COPY");
     pgresult_open(f, e->n, NULL);
+    f->result.copy_binary = m->body.len && m->body.p[0] == 1;
     f->result.copy = m->type == PGWIRE_B_COPY_IN ? PGCOPY_FROM_CLIENT : PGCOPY_TO_CLIENT;
     if (m->type == PGWIRE_B_COPY_IN) {
         f->copy_in = true;
@@ -314,9 +316,15 @@ static enum handled mask_copy_row(struct pgflow *f, const struct pgwire_msg *m)
     struct buffer *out = relay_out(f->relay, SIDE_CLIENT);
     size_t mark = pgwire_start(out, PGWIRE_B_COPY_DATA);
     struct bytes all;
+    int rc = f->result.copy_binary ? binary_mask_copy(f->context, f->scratch.detect, m->body, out,
+                                                      &f->scratch.masked_values)
+                                   : row_mask_text(f->context, &f->scratch, m->body, out);
 
-    if (row_mask_text(f->context, &f->scratch, m->body, out) != 0)
+    if (rc) {
+        out->end = out->start + min_size(mark, buffer_len(out)); /* half a row must not leave */
+        out->failed = false;
         return pgflow_violation(f, "a COPY row could not be searched");
+    }
     pgwire_finish(out, mark);
     all = buffer_bytes(out);
     pgresult_copy(f, (struct bytes){all.p + mark + PGWIRE_HEADER, all.len - mark - PGWIRE_HEADER});

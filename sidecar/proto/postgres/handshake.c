@@ -84,6 +84,18 @@ static int take_key(struct pghandshake *h, struct bytes body)
     return 0;
 }
 
+/* The upstream's own words for it: no such database, too many connections. */
+static int relay_refusal(struct pghandshake *h, struct bytes body)
+{
+    struct bytes code = pgwire_error_field(body, 'C'), text = pgwire_error_field(body, 'M');
+    char sqlstate[6] = "08004";
+
+    if (code.len == 5)
+        memcpy(sqlstate, code.p, 5);
+    return pghandshake_fail(h, sqlstate, "%.*s", (int)min_size(text.len, 200),
+                            (const char *)text.p);
+}
+
 /* From AuthenticationOk to ReadyForQuery. */
 static int read_greeting(struct pghandshake *h)
 {
@@ -104,9 +116,7 @@ static int read_greeting(struct pghandshake *h)
             buffer_add(&h->greeting, m.raw);
             break;
         case PGWIRE_B_ERROR:
-            rc = pghandshake_fail(h, "08004", "upstream: %.*s",
-                                  (int)min_size(pgwire_error_field(m.body, 'M').len, 200),
-                                  (const char *)pgwire_error_field(m.body, 'M').p);
+            rc = relay_refusal(h, m.body);
             break;
         case PGWIRE_B_READY_FOR_QUERY:
             return 0;
@@ -159,7 +169,6 @@ static int learn(struct pghandshake *h)
     int rc = collect(h, &c);
 
     if (rc == 0) {
-        h->catalog_at_ms = clock_mono_ms();
         h->schema_seen = c->schema_seen;
         rc = pgcollector_context(c, h->session, h->startup.database, h->startup.user, &h->context,
                                  &h->search_path, &err);

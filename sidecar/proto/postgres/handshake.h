@@ -30,7 +30,7 @@ struct pghandshake {
     const char *method;        /* of the login, for the record */
     struct pgcontext *context; /* counted; what was found out */
     char *search_path;
-    uint64_t catalog_at_ms, schema_seen;
+    uint64_t schema_seen;
     char failure[256]; /* FAILED: why, for session.close */
 };
 

@@ -223,7 +223,6 @@ static void adopt_context(struct pgsession *p, struct pgjob *j)
     if (j->what == PGPARK_CATALOG) {
         free(f->search_path);
         f->search_path = take(&j->search_path);
-        f->catalog_at_ms = clock_mono_ms();
         f->schema_seen = j->collector->schema_seen;
         f->refreshed = true;
     } else {
@@ -383,7 +382,6 @@ static int hand_over(struct session *s, struct pghandshake *h)
     p->start.run = start_on_loop;
     p->flush_timer.run = flush_later;
     p->flow.search_path = take(&h->search_path);
-    p->flow.catalog_at_ms = h->catalog_at_ms;
     p->flow.schema_seen = h->schema_seen;
     memcpy(p->flow.user, h->startup.user, sizeof p->flow.user);
     memcpy(p->flow.database, h->startup.database, sizeof p->flow.database);

@@ -3,6 +3,8 @@
  */
 #include "rows.h"
 
+#include "binary.h"
+
 #include <errno.h>
 #include <stdio.h>
 
@@ -224,26 +226,17 @@ static int put_masked(const struct rowplan *p, const struct rowplan_column *col,
     return 0;
 }
 
-static int put_scanned_integer(const struct rowplan *p, struct row_scratch *scratch,
-                               struct bytes cell, struct buffer *out)
+/* Binary forms other than text's: nothing inside them can be replaced, so a match makes the
+ * whole value NULL. */
+static void put_scanned_binary(const struct rowplan *p, const struct rowplan_column *col,
+                               struct row_scratch *scratch, struct bytes cell, struct buffer *out)
 {
-    struct span spans[4];
-    char digits[24];
-    int n;
-
-    if (cell.len != 8) {
-        put_cell(out, cell);
-        return 0;
-    }
-    n = snprintf(digits, sizeof digits, "%lld", (long long)get_be64(cell.p));
-    if (detect_exact(p->context->detectors, scratch->detect, bytes_of(digits, (size_t)n), spans,
-                     ARRAY_LEN(spans)) != 0) {
+    if (binary_holds_match(p->context, scratch->detect, col->type_oid, cell)) {
         scratch->masked_values++;
         put_null(out);
     } else {
         put_cell(out, cell);
     }
-    return 0;
 }
 
 static int put_scanned(const struct rowplan *p, const struct rowplan_column *col,
@@ -253,8 +246,11 @@ static int put_scanned(const struct rowplan *p, const struct rowplan_column *col
     bool changed = false;
     int rc;
 
-    if (col->type == COLUMN_TYPE_INTEGER8 && col->format == 1)
-        return put_scanned_integer(p, scratch, cell, out);
+    if (col->format == 1 && col->type != COLUMN_TYPE_TEXT && col->type != COLUMN_TYPE_JSON &&
+        col->type != COLUMN_TYPE_JSONB) {
+        put_scanned_binary(p, col, scratch, cell, out);
+        return 0;
+    }
     buffer_reset(text, 64 * 1024);
     rc = detect_mask_text(p->context->detectors, scratch->detect, p->context->guard->masker,
                           p->context->detector_method, cell, text, &changed);

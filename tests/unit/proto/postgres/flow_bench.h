@@ -324,7 +324,6 @@ static void bench_open(struct bench *b, const char *policy)
     if (pgflow_init(&b->flow, s, &b->relay, pgcontext_ref(bench_context(b->policy))) != 0)
         bench_die("flow", "out of memory");
     b->flow.search_path = strdup("pg_catalog\npublic");
-    b->flow.catalog_at_ms = clock_mono_ms();
     b->flow.schema_seen = pgcatalog_changes();
     snprintf(b->flow.user, sizeof b->flow.user, "app");
     snprintf(b->flow.database, sizeof b->flow.database, "app");
