@@ -65,10 +65,8 @@ static void drain(int fd)
 static void *reload_main(void *arg)
 {
     struct reload *r = arg;
-    struct pollfd fds[2] = {
-        {.fd = r->inotify, .events = POLLIN},
-        {.fd = r->wake,    .events = POLLIN}
-    };
+    struct pollfd fds[2] = {{.fd = r->inotify, .events = POLLIN},
+                            {.fd = r->wake, .events = POLLIN}};
     bool changed = false;
 
     for (;;) {

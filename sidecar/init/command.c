@@ -107,10 +107,7 @@ static bool drain(int fd, struct buffer *b)
 static int collect(int out_fd, struct buffer *out, int err_fd, struct buffer *errors,
                    uint64_t deadline)
 {
-    struct pollfd p[] = {
-        {.fd = out_fd, .events = POLLIN},
-        {.fd = err_fd, .events = POLLIN}
-    };
+    struct pollfd p[] = {{.fd = out_fd, .events = POLLIN}, {.fd = err_fd, .events = POLLIN}};
     struct buffer *into[] = {out, errors};
 
     while (p[0].fd >= 0 || p[1].fd >= 0) {

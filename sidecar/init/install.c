@@ -19,11 +19,11 @@
 
 /* By backend and family; INSTALL_AUTO is never used as an index. */
 static const char *const restore_tool[][2] = {
-    [INSTALL_NFT] = {"iptables-nft-restore",    "ip6tables-nft-restore"   },
+    [INSTALL_NFT] = {"iptables-nft-restore", "ip6tables-nft-restore"},
     [INSTALL_LEGACY] = {"iptables-legacy-restore", "ip6tables-legacy-restore"},
 };
 static const char *const save_tool[][2] = {
-    [INSTALL_NFT] = {"iptables-nft-save",    "ip6tables-nft-save"   },
+    [INSTALL_NFT] = {"iptables-nft-save", "ip6tables-nft-save"},
     [INSTALL_LEGACY] = {"iptables-legacy-save", "ip6tables-legacy-save"},
 };
 

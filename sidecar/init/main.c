@@ -34,15 +34,15 @@ static const char usage_text[] =
     "  --help, --version\n";
 
 static const struct option long_options[] = {
-    {"capture",     required_argument, NULL, 'c'},
-    {"uid",         required_argument, NULL, 'u'},
-    {"gid",         required_argument, NULL, 'g'},
+    {"capture", required_argument, NULL, 'c'},
+    {"uid", required_argument, NULL, 'u'},
+    {"gid", required_argument, NULL, 'g'},
     {"resolv-conf", required_argument, NULL, 'r'},
-    {"backend",     required_argument, NULL, 'b'},
-    {"dry-run",     no_argument,       NULL, 'n'},
-    {"help",        no_argument,       NULL, 'h'},
-    {"version",     no_argument,       NULL, 'v'},
-    {NULL,          0,                 NULL, 0  },
+    {"backend", required_argument, NULL, 'b'},
+    {"dry-run", no_argument, NULL, 'n'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},
+    {NULL, 0, NULL, 0},
 };
 
 /* Digits only, 1 to max. */
@@ -172,12 +172,8 @@ static void add_outcomes(struct buffer *b, const struct selftest_result *result)
         const char *key;
         const char *value;
     } all[] = {
-        {"tcp4",   result->tcp[0]  },
-        {"udp4",   result->udp[0]  },
-        {"guard4", result->guard[0]},
-        {"tcp6",   result->tcp[1]  },
-        {"udp6",   result->udp[1]  },
-        {"guard6", result->guard[1]},
+        {"tcp4", result->tcp[0]}, {"udp4", result->udp[0]}, {"guard4", result->guard[0]},
+        {"tcp6", result->tcp[1]}, {"udp6", result->udp[1]}, {"guard6", result->guard[1]},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {

@@ -8,9 +8,9 @@
 
 #include <stdio.h>
 
-#define CATALOG_FRESH_MS                                                                           \
-    30000 /* when columns are masked, views may not change unseen for longer                       \
-           */
+/* When columns are masked, somebody else's change of a view may not go unseen for longer. One
+ * session looks for all that share the context. */
+#define CATALOG_FRESH_MS 2000
 #define UNKNOWN_RETRY_MS 1000
 
 static bool park(struct pgflow *f, enum pgpark why)
