@@ -76,6 +76,7 @@ int pgflow_init(struct pgflow *f, struct session *s, struct relay *relay, struct
     buffer_init(&f->c_partial, MAX_PARTIAL);
     buffer_init(&f->s_partial, MAX_PARTIAL);
     buffer_init(&f->work, MAX_PARTIAL);
+    buffer_init(&f->last_description, 8192);
     buffer_init(&f->shape, 64 * 1024 + 64);
     buffer_init(&f->scratch.cell, MAX_PARTIAL);
     buffer_init(&f->result.json, SIZE_MAX / 4);
@@ -90,6 +91,8 @@ void pgflow_done(struct pgflow *f)
     pgnames_done(&f->names);
     pgverdict_unref(f->judged);
     rowplan_unref(f->result.plan);
+    rowplan_unref(f->last_plan);
+    buffer_done(&f->last_description);
     buffer_done(&f->c_partial);
     buffer_done(&f->s_partial);
     buffer_done(&f->work);

@@ -26,8 +26,8 @@ static bool schema_is_old(struct pgflow *f)
     if (f->schema_seen != pgcatalog_changes())
         return true;
     if (!f->context->column_masks ||
-        now - atomic_load_explicit(&f->context->checked_ms, memory_order_relaxed) <
-            CATALOG_FRESH_MS)
+        now <
+            atomic_load_explicit(&f->context->checked_ms, memory_order_relaxed) + CATALOG_FRESH_MS)
         return false;
     atomic_store_explicit(&f->context->checked_ms, now, memory_order_relaxed);
     return true;

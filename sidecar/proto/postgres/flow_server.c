@@ -49,15 +49,33 @@ static bool kind_is(const struct pgpending *e, unsigned kinds)
 
 /* ---- descriptions ---- */
 
-static enum handled make_plan(struct pgflow *f, const struct pgpending *e,
-                              const struct pgverdict *v, struct bytes body, struct rowplan **ret)
+/* Whether last_plan was made from these very bytes, in the same way. */
+static bool same_plan(const struct pgflow *f, struct bytes body, bool strict)
 {
-    bool touches = v ? v->touches_masked : e->touches_masked;
-    bool strict = v ? v->mask_originless : e->mask_originless;
-    int rc = rowplan_new(f->context, body, touches, strict, ret);
+    struct bytes last = buffer_bytes(&f->last_description);
 
+    return f->last_plan && f->last_plan->context == f->context && last.len == body.len + 1 &&
+           last.p[body.len] == strict && memcmp(last.p, body.p, body.len) == 0;
+}
+
+/* The plan for the rows of a Query. */
+static enum handled make_plan(struct pgflow *f, const struct pgpending *e, struct bytes body,
+                              struct rowplan **ret)
+{
+    int rc;
+
+    if (same_plan(f, body, e->mask_originless)) {
+        *ret = rowplan_ref(f->last_plan);
+        return HANDLED_OK;
+    }
+    rc = rowplan_new(f->context, body, e->mask_originless, ret);
     if (rc)
         return pgflow_violation(f, rc == -ENOMEM ? "out of memory" : "malformed RowDescription");
+    rowplan_unref(take(&f->last_plan));
+    buffer_reset(&f->last_description, 8192);
+    buffer_add(&f->last_description, body);
+    if (buffer_add_u8(&f->last_description, e->mask_originless) == 0)
+        f->last_plan = rowplan_ref(*ret);
     return HANDLED_OK;
 }
 
@@ -90,7 +108,7 @@ static enum handled describe_prepared(struct pgflow *f, struct pgprepared *p, st
                                       struct rowplan **ret)
 {
     bool strict = f->context->column_masks && plan_is_strict(f, p);
-    int rc = rowplan_new(f->context, body, p->verdict->touches_masked, strict, ret);
+    int rc = rowplan_new(f->context, body, strict, ret);
 
     if (rc)
         return pgflow_violation(f, rc == -ENOMEM ? "out of memory" : "malformed RowDescription");
@@ -108,7 +126,7 @@ static enum handled on_row_description(struct pgflow *f, const struct pgwire_msg
     enum handled h;
 
     if (kind_is(e, K(QUERY))) {
-        h = make_plan(f, e, NULL, m->body, &plan);
+        h = make_plan(f, e, m->body, &plan);
         if (h != HANDLED_OK)
             return h;
         pgresult_open(f, e->n, plan);

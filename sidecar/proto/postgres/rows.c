@@ -60,7 +60,7 @@ static bool text_form_is_text(const struct rowplan_column *col)
 struct plan_maker {
     struct pgcontext *context;
     struct rowplan *plan;
-    bool touches_masked, strict;
+    bool strict;
 };
 
 static void plan_mask(struct rowplan *p, struct rowplan_column *col, enum mask_method method,
@@ -116,14 +116,15 @@ static struct rowplan *plan_alloc(struct pgcontext *c, uint16_t n)
     p->n = n;
     p->context = pgcontext_ref(c);
     buffer_init(&p->names, 1 << 20);
+    buffer_init(&p->json, 8u << 20);
     return p;
 }
 
-int rowplan_new(struct pgcontext *c, struct bytes row_description, bool touches_masked, bool strict,
+int rowplan_new(struct pgcontext *c, struct bytes row_description, bool strict,
                 struct rowplan **ret)
 {
     uint16_t n = row_description.len >= 2 ? get_be16(row_description.p) : 0;
-    struct plan_maker m = {c, plan_alloc(c, n), touches_masked, strict};
+    struct plan_maker m = {c, plan_alloc(c, n), strict};
     int rc;
 
     if (!m.plan)
@@ -177,6 +178,7 @@ void rowplan_unref(struct rowplan *p)
     if (!p || --p->refs)
         return;
     buffer_done(&p->names);
+    buffer_done(&p->json);
     pgcontext_unref(p->context);
     free(p);
 }
@@ -362,17 +364,26 @@ void row_to_record(const struct rowplan *p, struct bytes body, struct buffer *ou
     buffer_add_u8(out, ']');
 }
 
-void rowplan_to_record(const struct rowplan *p, struct buffer *out)
+static void describe_columns(struct rowplan *p)
 {
-    buffer_add_u8(out, '[');
+    struct buffer *b = &p->json;
+
+    buffer_add_u8(b, '[');
     for (unsigned i = 0; i < p->n; i++) {
-        buffer_append(out, i ? ",{" : "{", i ? 2 : 1);
-        jsonw_kstr(out, "name", p->columns[i].name);
-        jsonw_key(out, "masked");
+        buffer_append(b, i ? ",{" : "{", i ? 2 : 1);
+        jsonw_kstr(b, "name", p->columns[i].name);
+        jsonw_key(b, "masked");
         if (p->columns[i].action == COLUMN_MASK)
-            buffer_append(out, "true}", 5);
+            buffer_append(b, "true}", 5);
         else
-            buffer_append(out, "false}", 6);
+            buffer_append(b, "false}", 6);
     }
-    buffer_add_u8(out, ']');
+    buffer_add_u8(b, ']');
+}
+
+void rowplan_to_record(struct rowplan *p, struct buffer *out)
+{
+    if (buffer_len(&p->json) == 0)
+        describe_columns(p);
+    buffer_add(out, buffer_bytes(&p->json));
 }

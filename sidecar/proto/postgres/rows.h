@@ -38,12 +38,13 @@ struct rowplan {
     bool any_mask, any_scan;
     struct pgcontext *context; /* counted */
     struct buffer names;
+    struct buffer json; /* the columns as the record shows them */
     uint16_t n;
     struct rowplan_column columns[];
 };
 
 /* `strict`: columns without origin are masked (the statement's masked columns may reach them). */
-int rowplan_new(struct pgcontext *c, struct bytes row_description, bool touches_masked, bool strict,
+int rowplan_new(struct pgcontext *c, struct bytes row_description, bool strict,
                 struct rowplan **ret) MUST_CHECK;
 /* The same columns in other formats, as Bind asks for them. */
 int rowplan_with_formats(const struct rowplan *p, struct bytes formats, uint16_t n_formats,
@@ -71,4 +72,4 @@ int row_mask_text(const struct pgcontext *c, struct row_scratch *scratch, struct
 /* Appends the row as a JSON array of strings and nulls, for the record. */
 void row_to_record(const struct rowplan *p, struct bytes body, struct buffer *out);
 /* Appends the columns as a JSON array of {"name","masked"}. */
-void rowplan_to_record(const struct rowplan *p, struct buffer *out);
+void rowplan_to_record(struct rowplan *p, struct buffer *out);
