@@ -5,7 +5,6 @@
  *
  *   relay LISTEN_PORT UPSTREAM_ADDRESS UPSTREAM_PORT      (IPv4; listens on 127.0.0.1)
  */
-#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
