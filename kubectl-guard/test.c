@@ -120,7 +120,7 @@ static int read_field(const struct suite *s, const struct node_item *i, struct t
                    {"database", &c->q.database},
                    {"expect", &c->expect},
                    {"rule", &c->rule}};
-    const char *key = i->key->text, *sql;
+    const char *key = i->key->text, *sql = NULL;
     int r;
 
     for (size_t k = 0; k < ARRAY_LEN(strings); k++)
