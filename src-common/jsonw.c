@@ -87,6 +87,19 @@ void jsonw_str(struct buffer *b, struct bytes s)
     buffer_add_u8(b, '"');
 }
 
+void jsonw_bytea(struct buffer *b, struct bytes s)
+{
+    static const char hex[] = "0123456789abcdef";
+
+    buffer_append(b, "\"\\\\x", 4);
+    for (size_t i = 0; i < s.len; i++) {
+        uint8_t pair[2] = {(uint8_t)hex[s.p[i] >> 4], (uint8_t)hex[s.p[i] & 15]};
+
+        buffer_append(b, pair, 2);
+    }
+    buffer_add_u8(b, '"');
+}
+
 void jsonw_key(struct buffer *b, const char *key)
 {
     uint8_t last = buffer_len(b) ? b->p[b->end - 1] : '{';

@@ -9,6 +9,8 @@
 /* A quoted, escaped JSON string. Bytes that are not UTF-8 become U+FFFD: the line stays
  * valid JSON whatever a peer sends. */
 void jsonw_str(struct buffer *b, struct bytes s);
+/* Bytes that are no text, as the string "\\x…" in hex: PostgreSQL's way to write bytea. */
+void jsonw_bytea(struct buffer *b, struct bytes s);
 /* ,"key": (with the comma when something stands before it in this object). The key is
  * written as it is: a constant that needs no escaping. */
 void jsonw_key(struct buffer *b, const char *key);

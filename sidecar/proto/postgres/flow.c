@@ -197,7 +197,6 @@ static enum handled poison(struct pgflow *f, bool extended, const struct pgdenia
 
 enum handled pgflow_deny(struct pgflow *f, bool extended, const struct pgdenial *d)
 {
-    f->stat_denied++;
     atomic_fetch_add(&f->session->denied, 1);
     atomic_fetch_add(&f->session->guard->counters.denied, 1);
     if (f->tx_status == 'T' || f->pending.n || f->batch_open)

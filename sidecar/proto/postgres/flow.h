@@ -137,7 +137,6 @@ struct pgflow {
     struct buffer work, shape;
     struct pgresult result;
     struct pgstream stream;
-    uint64_t stat_statements, stat_denied;
     const char *end_reason; /* set when the session is over */
 };
 

@@ -51,7 +51,6 @@ void pgflow_record_statement(struct pgflow *f, uint32_t n, const char *kind, str
     if (d && d->verdict != VERDICT_ALLOW)
         jsonw_kstr(b, "reason", bytes_str(d->reason));
     finish_line(f);
-    f->stat_statements++;
     atomic_fetch_add_explicit(&f->session->statements, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&f->session->guard->counters.statements, 1, memory_order_relaxed);
 }

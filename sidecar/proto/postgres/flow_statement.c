@@ -146,8 +146,6 @@ enum handled pgflow_on_parse(struct pgflow *f, const struct pgwire_msg *m)
 
 static void show_parameter(struct buffer *out, struct bytes value, int format)
 {
-    static const char hex[] = "0123456789abcdef";
-
     if (!value.p) {
         buffer_append(out, "null", 4);
         return;
@@ -166,13 +164,7 @@ static void show_parameter(struct buffer *out, struct bytes value, int format)
         jsonw_str(out, value);
         return;
     }
-    buffer_append(out, "\"\\\\x", 4);
-    for (size_t i = 0; i < value.len; i++) {
-        uint8_t pair[2] = {(uint8_t)hex[value.p[i] >> 4], (uint8_t)hex[value.p[i] & 15]};
-
-        buffer_append(out, pair, 2);
-    }
-    buffer_add_u8(out, '"');
+    jsonw_bytea(out, value);
 }
 
 static struct bytes show_parameters(struct pgflow *f, const struct pgwire_bind *b)

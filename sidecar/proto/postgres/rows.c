@@ -327,8 +327,6 @@ int row_mask_text(const struct pgcontext *c, struct row_scratch *scratch, struct
 
 static void record_cell(const struct rowplan_column *col, struct bytes cell, struct buffer *out)
 {
-    static const char hex[] = "0123456789abcdef";
-
     if (!cell.p) {
         buffer_append(out, "null", 4);
         return;
@@ -341,13 +339,7 @@ static void record_cell(const struct rowplan_column *col, struct bytes cell, str
         jsonw_str(out, (struct bytes){cell.p + 1, cell.len - 1});
         return;
     }
-    buffer_append(out, "\"\\\\x", 4);
-    for (size_t i = 0; i < cell.len; i++) {
-        uint8_t pair[2] = {(uint8_t)hex[cell.p[i] >> 4], (uint8_t)hex[cell.p[i] & 15]};
-
-        buffer_append(out, pair, 2);
-    }
-    buffer_add_u8(out, '"');
+    jsonw_bytea(out, cell);
 }
 
 void row_to_record(const struct rowplan *p, struct bytes body, struct buffer *out)
