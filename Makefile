@@ -12,7 +12,7 @@ BUILD := build/$(VARIANT)
 BIN   := $(BUILD)/bin
 
 # ---- libraries: one line, each name a pkg-config module ----
-PKGS     := json-c yaml-0.1 openssl libmicrohttpd libcurl libzstd
+PKGS     := json-c yaml-0.1 openssl libmicrohttpd libcurl libzstd libssh
 PKG_LIBS := -lpg_query
 PKG_CONFIG ?= pkg-config
 
@@ -43,7 +43,8 @@ LDFLAGS_ALL  = -pthread -pie $(LDOPT_$(VARIANT)) $(LDFLAGS)
 
 # ---- sources ----
 LIB_DIRS := src-common sidecar/net sidecar/session sidecar/identity sidecar/policy sidecar/mask \
-	sidecar/record sidecar/approval sidecar/control sidecar/sql sidecar/proto sidecar/proto/postgres
+	sidecar/record sidecar/approval sidecar/control sidecar/sql sidecar/proto sidecar/proto/postgres \
+	sidecar/proto/ssh
 LIB_SRC  := $(foreach d,$(LIB_DIRS),$(wildcard $(d)/*.c))
 GUARD_SRC   := sidecar/main.c $(wildcard sidecar/guard_*.c)
 INIT_SRC    := $(wildcard sidecar/init/*.c)
