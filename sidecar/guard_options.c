@@ -18,6 +18,8 @@ static const char help_text[] =
     "  --secrets DIR              DIR/<secretName>/<key>, as Kubernetes mounts Secrets\n"
     "  --namespace NS             the agent's namespace (default \"default\")\n"
     "  --pod NAME                 the agent's pod name (default \"local\")\n"
+    "  --pod-uid UID              the pod's UID; tokens of other pods are refused\n"
+    "  --issuers FILE             whose tokens are trusted (docs/identity.md)\n"
     "  --service-account SA       the agent's service account (default \"default\")\n"
     "  --labels K=V,K=V           the agent's labels\n"
     "\n"
@@ -45,8 +47,10 @@ static const char help_text[] =
 enum {
     OPT_POLICIES = 1,
     OPT_SECRETS,
+    OPT_ISSUERS,
     OPT_NAMESPACE,
     OPT_POD,
+    OPT_POD_UID,
     OPT_SERVICE_ACCOUNT,
     OPT_LABELS,
     OPT_LISTEN,
@@ -70,6 +74,8 @@ static const struct option long_options[] = {
     {"secrets", required_argument, NULL, OPT_SECRETS},
     {"namespace", required_argument, NULL, OPT_NAMESPACE},
     {"pod", required_argument, NULL, OPT_POD},
+    {"pod-uid", required_argument, NULL, OPT_POD_UID},
+    {"issuers", required_argument, NULL, OPT_LATER},
     {"service-account", required_argument, NULL, OPT_SERVICE_ACCOUNT},
     {"labels", required_argument, NULL, OPT_LABELS},
     {"listen", required_argument, NULL, OPT_LISTEN},
@@ -86,7 +92,6 @@ static const struct option long_options[] = {
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
     {"kubernetes", no_argument, NULL, OPT_LATER},
-    {"issuers", required_argument, NULL, OPT_LATER},
     {"upload", required_argument, NULL, OPT_LATER},
     {"s3-endpoint", required_argument, NULL, OPT_LATER},
     {"s3-region", required_argument, NULL, OPT_LATER},
@@ -162,6 +167,12 @@ static int take_option(struct options *o, int opt, const char *name, char *value
     case OPT_POD:
         o->agent.pod = value;
         return 0;
+    case OPT_POD_UID:
+        o->agent.pod_uid = value;
+        return 0;
+    case OPT_ISSUERS:
+        o->issuers = value;
+        return 0;
     case OPT_SERVICE_ACCOUNT:
         o->agent.service_account = value;
         return 0;
@@ -225,7 +236,8 @@ int options_parse(int argc, char **argv, struct options *ret, struct error *err)
                             .handshake_timeout_s = 30,
                             .stale_after_s = 600,
                             .log_level = "info"};
-    ret->agent = (struct agent){"default", "local", "default", NULL, NULL};
+    ret->agent =
+        (struct agent){.namespace_ = "default", .pod = "local", .service_account = "default"};
     opterr = 0;
     while ((opt = getopt_long(argc, argv, ":", long_options, &index)) != -1) {
         if (opt == OPT_HELP || opt == OPT_VERSION) {

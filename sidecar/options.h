@@ -11,7 +11,7 @@
 #define OPTIONS_MAX_LABELS 64
 
 struct options {
-    const char *policies, *secrets, *spool, *control, *status, *trust;
+    const char *policies, *secrets, *issuers, *spool, *control, *status, *trust;
     struct listener_explicit listen[OPTIONS_MAX_LISTEN];
     size_t n_listen;
     uint16_t capture_port;

@@ -100,6 +100,11 @@ static int check_filters(const struct policy_snapshot *s, const struct policy *p
                          "%s:%u: spec.targets[%zu].namespaces: the target '%.64s' has "
                          "no namespaces",
                          r->file, r->line, r->index, r->name);
+    if ((r->user || r->role) && (protocol != TARGET_POSTGRES || (t && !t->credentials_secret)))
+        return error_set(err, -EINVAL,
+                         "%s:%u: spec.targets[%zu].credentials: the guard does not log in to the "
+                         "target '%.64s' by itself (it is no PostgreSQL target with credentials)",
+                         r->file, r->line, r->index, r->name);
     return 0;
 }
 

@@ -89,6 +89,7 @@ struct subject {
     struct label_selector *namespaces; /* NULL: any; cluster policies only */
     struct array service_accounts;     /* const char *; none: any */
     struct array groups;               /* const char *; none: any, even without a token */
+    struct array claims;               /* struct label_match, LABEL_IN; all must hold; none: any */
 };
 
 struct target_ref {
@@ -98,6 +99,7 @@ struct target_ref {
     size_t index;
     struct array databases;  /* struct pattern; none: any */
     struct array namespaces; /* struct pattern: of a Kubernetes target; none: any */
+    const char *user, *role; /* credentials: whom the guard logs in as; NULL: not said */
 };
 
 struct destination { /* spec.egress */
@@ -119,12 +121,16 @@ struct policy {
     struct array rules;     /* struct rule */
     struct array egress;    /* struct destination */
     struct recording_settings recording;
+    struct identity_settings identity;
     size_t n_column_masks;
     struct ruleindex *index;
 };
 
 bool policy_selects(const struct policy *p, const struct agent *agent);
 bool policy_covers(const struct policy *p, const struct target *t, const char *database);
+/* Puts together what the policy says about logging in there with what others said. */
+void policy_settle_identity(const struct policy *p, const struct target *t, const char *database,
+                            struct identity_settings *ret);
 
 /* ---- snapshot ---- */
 

@@ -70,6 +70,20 @@ static int recording_parse(const struct place *at, void *out)
     return place_fields(at, fields, ARRAY_LEN(fields), out);
 }
 
+/* ---- identity ---- */
+
+static int identity_parse(const struct place *at, void *out)
+{
+    static const struct field fields[] = {
+        {"requireToken", place_parse_bool, offsetof(struct identity_settings, require_token)},
+        {"requireInjection", place_parse_bool,
+         offsetof(struct identity_settings, require_injection)},
+        {"endAtExpiry", place_parse_bool, offsetof(struct identity_settings, end_at_expiry)},
+    };
+
+    return place_fields(at, fields, ARRAY_LEN(fields), out);
+}
+
 /* ---- lists ---- */
 
 static int subjects_parse(const struct place *at, void *out)
@@ -149,6 +163,7 @@ static int rules_parse(const struct place *at, void *out)
         {"targets", targets_parse, offsetof(struct policy, targets)},                              \
         {"rules", rules_parse, offsetof(struct policy, rules)},                                    \
         {"egress", egress_parse, offsetof(struct policy, egress)},                                 \
+        {"identity", identity_parse, offsetof(struct policy, identity)},                           \
     {                                                                                              \
         "recording", recording_parse, offsetof(struct policy, recording)                           \
     }

@@ -23,6 +23,9 @@ struct agent {
     const char *service_account;
     const char *const *labels; /* key, value, key, value, …, NULL */
     const char *const *groups; /* verified token groups, NULL-terminated; NULL: no token */
+    const char *const *claims; /* of the token: name, value, name, value, …, NULL; or NULL */
+    const char *pod_uid;       /* NULL: not known */
+    const char *token_key;     /* tells one verified token's content from another; NULL: no token */
 };
 
 /* ---- GuardTarget ---- */
@@ -33,6 +36,12 @@ enum target_protocol {
     TARGET_SSH,
     TARGET_KUBERNETES,
     TARGET_TCP
+};
+/* Whether the agent has to present a token where the guard logs in for it. */
+enum target_token {
+    TARGET_TOKEN_WITH_ISSUERS = 0, /* not said: when the guard has issuers to check it with */
+    TARGET_TOKEN_ALWAYS,
+    TARGET_TOKEN_NEVER /* the pod's own identity is enough */
 };
 enum target_tls { TARGET_TLS_VERIFY_FULL = 0, TARGET_TLS_REQUIRE, TARGET_TLS_DISABLE };
 
@@ -53,6 +62,7 @@ struct target {
     const char *tls_server_name;            /* NULL: the host */
     const char *tls_ca_secret, *tls_ca_key; /* NULL: the system's roots */
     const char *credentials_secret;         /* NULL: the agent's own login is relayed */
+    enum target_token token;                /* with credentials_secret */
     const char *const *ssh_host_keys;       /* NULL-terminated, or NULL */
 };
 
@@ -117,6 +127,16 @@ struct recording_settings {
     uint64_t max_result_bytes; /* per statement; default 1 MiB. More is counted, not kept. */
 };
 
+/* What the policies of a view say about logging in; the strictest wins, in whatever mode. */
+struct identity_settings {
+    bool require_token;     /* no session without a verified token */
+    bool require_injection; /* the agent's own login is not relayed */
+    bool end_at_expiry;     /* the session ends with its token at once, not within a minute */
+    const char *user;       /* the guard logs in as this user; NULL: as the secret says */
+    const char *role;       /* and becomes this role; NULL: none */
+    char conflict[240];     /* not empty: policies contradict each other; nobody can log in */
+};
+
 struct policy_view;
 
 /* The policies that select this agent and cover this target and database (NULL: the protocol
@@ -136,6 +156,7 @@ const struct column_mask *policy_view_column_masks(const struct policy_view *v, 
 uint32_t policy_view_detectors(const struct policy_view *v);
 enum mask_method policy_view_detector_method(const struct policy_view *v, unsigned detector);
 const struct recording_settings *policy_view_recording(const struct policy_view *v);
+const struct identity_settings *policy_view_identity(const struct policy_view *v);
 
 /* ---- egress ---- */
 

@@ -3,6 +3,9 @@
  */
 #include "model.h"
 
+#include <stdio.h>
+#include <strings.h>
+
 #define NAMESPACE_NAME "kubernetes.io/metadata.name"
 
 /* ---- parsing: label selectors ---- */
@@ -132,9 +135,55 @@ static int namespace_selector_parse(const struct place *at, void *out)
 
 /* ---- parsing: subjects ---- */
 
+/* NAME: VALUE or NAME: [VALUE, …]. */
+static int claim_values_parse(const struct place *at, struct array *ret)
+{
+    const char **one;
+    int rc;
+
+    if (at->node->type == NODE_LIST)
+        return place_parse_strings(at, ret);
+    one = arena_alloc(at->loader->arena, 2 * sizeof *one);
+    if (!one)
+        return place_no_memory(at);
+    if ((rc = place_text(at, one)))
+        return rc;
+    *ret = (struct array){one, 1};
+    return 0;
+}
+
+static int claims_parse(const struct place *at, void *out)
+{
+    struct array *ret = out;
+    struct label_match *m;
+    int rc = place_expect(at, NODE_MAP);
+
+    if (rc)
+        return rc;
+    if (at->node->n == 0)
+        return place_error(at, "an empty map says nothing; leave it out");
+    m = arena_alloc(at->loader->arena, (at->node->n + 1) * sizeof *m);
+    if (!m)
+        return place_no_memory(at);
+    ret->items = m;
+    for (const struct node_item *i = at->node->items; i; i = i->next, m++, ret->n++) {
+        struct place child = {
+            .up = at, .key = i->key->text, .node = i->value, .loader = at->loader};
+
+        m->key = arena_strdup(at->loader->arena, i->key->text);
+        m->op = LABEL_IN;
+        if (!m->key)
+            return place_no_memory(at);
+        if ((rc = claim_values_parse(&child, &m->values)))
+            return rc;
+    }
+    return 0;
+}
+
 #define SUBJECT_FIELDS                                                                             \
     {"podSelector", selector_parse, offsetof(struct subject, pods)},                               \
         {"serviceAccounts", place_parse_strings, offsetof(struct subject, service_accounts)},      \
+        {"claims", claims_parse, offsetof(struct subject, claims)},                                \
     {                                                                                              \
         "groups", place_parse_strings, offsetof(struct subject, groups)                            \
     }
@@ -187,9 +236,40 @@ static int globs_parse(const struct place *at, void *out)
     return place_array(at, &of, out);
 }
 
+/* A name in the database. The startup message ends names at a NUL, which YAML text has not. */
+static int role_name_parse(const struct place *at, void *out)
+{
+    int rc = place_text(at, out);
+
+    if (rc == 0 && strlen(at->node->text) > 63)
+        return place_error(at, "longer than the 63 bytes of a PostgreSQL name");
+    return rc;
+}
+
+/* "none" is PostgreSQL's word for giving the role up again. */
+static int role_parse(const struct place *at, void *out)
+{
+    int rc = role_name_parse(at, out);
+
+    if (rc == 0 && strcasecmp(at->node->text, "none") == 0)
+        return place_error(at, "'none' is no role");
+    return rc;
+}
+
+static int ref_credentials_parse(const struct place *at, void *out)
+{
+    static const struct field fields[] = {
+        {"user", role_name_parse, offsetof(struct target_ref, user)},
+        {"role", role_parse, offsetof(struct target_ref, role)},
+    };
+
+    return place_fields(at, fields, ARRAY_LEN(fields), out);
+}
+
 int target_ref_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
+        {"credentials", ref_credentials_parse, 0},
         {"name", target_name_parse, offsetof(struct target_ref, name), .required = true},
         {"databases", globs_parse, offsetof(struct target_ref, databases)},
         {"namespaces", globs_parse, offsetof(struct target_ref, namespaces)},
@@ -281,6 +361,26 @@ static bool any_group_listed(const struct array *list, const char *const *groups
     return false;
 }
 
+static bool claim_holds(const struct label_match *m, const char *const *claims)
+{
+    for (; claims && claims[0] && claims[1]; claims += 2) {
+        if (strcmp(claims[0], m->key) == 0 && listed(&m->values, claims[1]))
+            return true;
+    }
+    return false;
+}
+
+static bool claims_hold(const struct array *list, const char *const *claims)
+{
+    const struct label_match *m = list->items;
+
+    for (size_t i = 0; i < list->n; i++) {
+        if (!claim_holds(&m[i], claims))
+            return false;
+    }
+    return true;
+}
+
 static bool subject_holds(const struct subject *s, const struct agent *a)
 {
     const char *ns_labels[] = {NAMESPACE_NAME, a->namespace_, NULL};
@@ -290,6 +390,8 @@ static bool subject_holds(const struct subject *s, const struct agent *a)
     if (s->namespaces && !selector_holds(s->namespaces, ns_labels))
         return false;
     if (s->service_accounts.n && !listed(&s->service_accounts, a->service_account))
+        return false;
+    if (!claims_hold(&s->claims, a->claims))
         return false;
     return !s->groups.n || any_group_listed(&s->groups, a->groups);
 }
@@ -318,6 +420,41 @@ static bool any_glob_matches(const struct array *globs, const char *name)
     return false;
 }
 
+static bool ref_covers(const struct target_ref *r, const struct target *t, const char *database)
+{
+    return strcmp(r->name, t->name) == 0 &&
+           (!r->databases.n || any_glob_matches(&r->databases, database));
+}
+
+/* Two policies that pin different names: neither may be guessed to be the right one. */
+static void settle_name(const char *policy, const char *what, const char *said, const char **ret,
+                        struct identity_settings *all)
+{
+    if (!said)
+        return;
+    if (*ret && strcmp(*ret, said) != 0)
+        snprintf(all->conflict, sizeof all->conflict,
+                 "policies name different %ss ('%.63s' and, in '%.40s', '%.63s')", what, *ret,
+                 policy, said);
+    *ret = said;
+}
+
+void policy_settle_identity(const struct policy *p, const struct target *t, const char *database,
+                            struct identity_settings *ret)
+{
+    const struct target_ref *refs = p->targets.items;
+
+    ret->require_token |= p->identity.require_token;
+    ret->require_injection |= p->identity.require_injection;
+    ret->end_at_expiry |= p->identity.end_at_expiry;
+    for (size_t i = 0; i < p->targets.n; i++) {
+        if (!ref_covers(&refs[i], t, database))
+            continue;
+        settle_name(p->name, "user", refs[i].user, &ret->user, ret);
+        settle_name(p->name, "role", refs[i].role, &ret->role, ret);
+    }
+}
+
 bool policy_covers(const struct policy *p, const struct target *t, const char *database)
 {
     const struct target_ref *refs = p->targets.items;
@@ -325,8 +462,7 @@ bool policy_covers(const struct policy *p, const struct target *t, const char *d
     if (p->namespace_ && t->namespace_ && strcmp(p->namespace_, t->namespace_) != 0)
         return false;
     for (size_t i = 0; i < p->targets.n; i++) {
-        if (strcmp(refs[i].name, t->name) == 0 &&
-            (!refs[i].databases.n || any_glob_matches(&refs[i].databases, database)))
+        if (ref_covers(&refs[i], t, database))
             return true;
     }
     return p->targets.n == 0;

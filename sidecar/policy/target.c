@@ -20,7 +20,10 @@ struct target_spec {
     unsigned protocol;
     struct array hosts, ports, host_keys;
     struct tls_spec tls;
-    const char *credentials;
+    struct credentials_spec {
+        const char *secret;
+        unsigned token; /* enum target_token */
+    } credentials;
 };
 
 #define OTHER_NAMESPACE "a target's secrets are of its own namespace; leave this out"
@@ -103,10 +106,23 @@ static int credentials_ref_parse(const struct place *at, void *out)
     return place_fields(at, fields, ARRAY_LEN(fields), out);
 }
 
+static int require_token_parse(const struct place *at, void *out)
+{
+    bool required = true;
+    int rc = place_parse_bool(at, &required);
+
+    *(unsigned *)out = required ? TARGET_TOKEN_ALWAYS : TARGET_TOKEN_NEVER;
+    return rc;
+}
+
 static int credentials_parse(const struct place *at, void *out)
 {
     static const struct field fields[] = {
-        {.name = "secretRef", credentials_ref_parse, 0, .required = true},
+        {.name = "secretRef",
+         credentials_ref_parse,
+         offsetof(struct credentials_spec, secret),
+         .required = true},
+        {.name = "requireToken", require_token_parse, offsetof(struct credentials_spec, token)},
     };
 
     return place_fields(at, fields, ARRAY_LEN(fields), out);
@@ -208,7 +224,7 @@ static int check_hosts(const struct place *at, const struct target_spec *t)
     const struct target_host *hosts = t->hosts.items;
     struct place found;
 
-    for (size_t i = 0; i < t->hosts.n && t->credentials; i++) {
+    for (size_t i = 0; i < t->hosts.n && t->credentials.secret; i++) {
         if (hosts[i].prefix_len == 0 && place_find(at, "hosts", &found))
             return place_error(&found,
                                "'%s' is every address; a target with credentials has to "
@@ -245,7 +261,8 @@ int target_parse_spec(const struct place *at, struct target *ret)
     ret->tls_server_name = t.tls.server_name;
     ret->tls_ca_secret = t.tls.ca.name;
     ret->tls_ca_key = t.tls.ca.key;
-    ret->credentials_secret = t.credentials;
+    ret->credentials_secret = t.credentials.secret;
+    ret->token = t.credentials.token;
     ret->ssh_host_keys = t.host_keys.items;
     return 0;
 }

@@ -24,6 +24,7 @@ static void select_policies(struct policy_view *v, const struct agent *agent,
         if (!policy_selects(p, agent) || !policy_covers(p, target, database))
             continue;
         v->policies[v->n++].policy = p;
+        policy_settle_identity(p, target, database, &v->identity);
         v->any_enforce |= p->mode == POLICY_ENFORCE;
         v->any_audit |= p->mode == POLICY_AUDIT;
     }
@@ -184,4 +185,9 @@ enum mask_method policy_view_detector_method(const struct policy_view *v, unsign
 const struct recording_settings *policy_view_recording(const struct policy_view *v)
 {
     return &v->recording;
+}
+
+const struct identity_settings *policy_view_identity(const struct policy_view *v)
+{
+    return &v->identity;
 }

@@ -17,6 +17,7 @@ struct policy_view {
     atomic_uint refs;
     struct policy_snapshot *snapshot;
     struct recording_settings recording;
+    struct identity_settings identity;
     uint32_t detectors;
     enum mask_method detector_methods[32];
     struct column_mask *masks;

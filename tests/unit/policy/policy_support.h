@@ -35,12 +35,15 @@ static inline struct policy_snapshot *snapshot_of(const char *yaml)
 
 static const char *const coder_labels[] = {"app", "coder", "tier", "dev", NULL};
 static const char *const coder_groups[] = {"agents-prod", "staff", NULL};
+static const char *const coder_claims[] = {"department", "research", "amr", "pwd",
+                                           "amr",        "otp",      NULL};
 static const struct agent coder = {
     .namespace_ = "agents",
     .pod = "coder-0",
     .service_account = "coder",
     .labels = coder_labels,
     .groups = coder_groups,
+    .claims = coder_claims,
 };
 
 static inline struct policy_view *view_for(struct policy_snapshot *s, const struct agent *agent,

@@ -40,6 +40,13 @@ static const struct {
     {"[{groups: [nobody, staff]}]", true},
     {"[{groups: [nobody]}]", false},
     /* entries OR, fields AND */
+    {"[{claims: {department: research}}]", true},
+    {"[{claims: {department: [sales, research]}}]", true},
+    {"[{claims: {amr: otp, department: research}}]", true},
+    {"[{claims: {amr: otp, department: sales}}]", false},
+    {"[{claims: {department: Research}}]", false},
+    {"[{claims: {research: department}}]", false},
+    {"[{claims: {department: research}, groups: [nobody]}]", false},
     {"[{serviceAccounts: [other]}, {groups: [staff]}]", true},
     {"[{serviceAccounts: [other], groups: [staff]}]", false},
     {"[{serviceAccounts: [coder], groups: [staff], podSelector: {matchLabels: {app: coder}}}]",

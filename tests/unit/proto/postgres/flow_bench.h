@@ -222,7 +222,8 @@ static void bench_start(void)
     static const char *const labels[] = {NULL};
     struct error err = {""};
 
-    bench_guard.agent = (struct agent){"agents", "coder-1", "coder", labels, NULL};
+    bench_guard.agent = (struct agent){
+        .namespace_ = "agents", .pod = "coder-1", .service_account = "coder", .labels = labels};
     snprintf(bench_guard.identity, sizeof bench_guard.identity,
              "system:serviceaccount:agents:coder");
     bench_guard.policy_stale_after_ms = 600000;
