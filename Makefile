@@ -53,6 +53,7 @@ UNIT_SRC    := $(shell find tests/unit -name '*_test.c' 2>/dev/null)
 FUZZ_SRC    := $(wildcard tests/fuzz/*_fuzz.c)
 BENCH_SRC   := $(wildcard tests/bench/*.c)
 
+comma := ,
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB      := $(BUILD)/libchaperone.a
 PROGRAMS := $(BIN)/chaperone-sidecar $(BIN)/chaperone-init $(BIN)/kubectl-guard
@@ -131,8 +132,9 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/support/fu
 	$(call link)
 $(BUILD)/tests/bench/%: $(BUILD)/obj/tests/bench/%.o $(LIB)
 	$(call link)
+$(BUILD)/tests/support/policy_words: $(BUILD)/obj/tests/support/policy_words.o $(LIB)
+	$(call link,-Wl$(comma)--wrap=suggestion_offer)
 
-comma := ,
 ALL_SRC := $(LIB_SRC) $(GUARD_SRC) $(INIT_SRC) $(KUBECTL_SRC) $(UNIT_SRC)
 compile_commands.json: Makefile
 	@printf '[' > $@.tmp; sep=; for f in $(ALL_SRC); do \
