@@ -16,7 +16,7 @@ PKGS     := json-c yaml-0.1 openssl libmicrohttpd libcurl libzstd libssh
 PKG_LIBS := -lpg_query
 PKG_CONFIG ?= pkg-config
 
-ifeq ($(filter help clean deps install-deps demo test test-fast bench,$(MAKECMDGOALS)),)
+ifeq ($(filter help clean deps install-deps demo test test-fast bench e2e-%,$(MAKECMDGOALS)),)
 MISSING := $(strip $(foreach p,$(PKGS),$(if $(shell $(PKG_CONFIG) --exists $(p) && echo y),,$(p))))
 ifneq ($(MISSING),)
 $(error pkg-config does not know: $(MISSING). Run `make deps` (as root) to install what is missing)
@@ -64,10 +64,10 @@ BENCH    := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(BENCH_SRC))
 .DEFAULT_GOAL := all
 .SECONDARY:
 .PHONY: help all deps test test-fast test-unit test-asan test-tsan lint fuzz-smoke bench demo install clean programs \
-	unit fuzz-targets bench-programs
+	unit fuzz-targets bench-programs e2e-up e2e-down e2e-images
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 all: $(PROGRAMS) compile_commands.json ## build the programs into build/release/bin
 programs: $(PROGRAMS)
@@ -96,6 +96,13 @@ bench: ## speed side by side with peers, in one run
 	tests/bench/run
 demo: ## the main job in one go: mask, refuse, approve, replay, verify
 	tests/support/demo
+
+e2e-up: ## start a one-node Kubernetes on this machine (root; docs/e2e.md)
+	e2e/cluster/up
+e2e-down: ## stop it and remove what it left
+	e2e/cluster/down
+e2e-images: ## build the images without a container engine, and give them to that cluster
+	e2e/images/build
 
 install: all ## install the programs under $(PREFIX)/bin
 	install -d $(DESTDIR)$(PREFIX)/bin
