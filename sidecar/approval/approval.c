@@ -47,8 +47,18 @@ struct request *approvals_find(struct approvals *a, const char *id)
     return r;
 }
 
+void approvals_set_outlet(struct approvals *a, const struct approvals_outlet *outlet, void *arg)
+{
+    pthread_mutex_lock(&a->lock);
+    a->outlet = outlet;
+    a->outlet_arg = arg;
+    pthread_mutex_unlock(&a->lock);
+}
+
 void approvals_settle(struct approvals *a, struct request *r, enum approval_phase phase)
 {
+    if (a->outlet)
+        a->outlet->settled(r->info.id, phase, a->outlet_arg);
     r->info.phase = phase;
     r->decided_ms = clock_mono_ms();
     a->n_pending--;
@@ -170,16 +180,33 @@ static bool has_room(struct approvals *a, size_t bytes)
     return a->bytes <= APPROVAL_BYTES_MAX - bytes;
 }
 
+static bool tell_outlet(struct approvals *a, const struct request *r)
+{
+    struct approval_info *copy;
+
+    if (!a->outlet)
+        return true;
+    copy = calloc(1, sizeof *copy);
+    if (!copy || request_copy_info(r, copy) != 0) {
+        free(copy);
+        return false;
+    }
+    a->outlet->asked(copy, a->outlet_arg);
+    return true;
+}
+
 static enum approval_answer add_request(struct approvals *a, const struct approval_ask *ask,
                                         approval_notify_fn *notify, void *arg,
                                         char ret_id[static APPROVAL_ID_LEN + 1])
 {
     struct request *r;
 
+    if (a->outlet && !a->outlet->open(a->outlet_arg))
+        return APPROVAL_ANSWER_AWAY;
     if (!has_room(a, ask->statement.len + ask->parameters.len))
         return APPROVAL_ANSWER_REFUSED;
     r = request_new(ask);
-    if (!r || approvals_find(a, r->info.id)) {
+    if (!r || approvals_find(a, r->info.id) || !tell_outlet(a, r)) {
         request_free(r);
         return APPROVAL_ANSWER_REFUSED;
     }

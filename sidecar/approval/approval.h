@@ -16,15 +16,16 @@ enum approval_phase {
     APPROVAL_APPROVED,
     APPROVAL_DENIED,
     APPROVAL_EXPIRED,
-    APPROVAL_WITHDRAWN /* the client went away, or policy changed */
+    APPROVAL_WITHDRAWN, /* the client went away, or policy changed */
+    APPROVAL_FAILED     /* nobody could be asked; info.fault says why */
 };
 const char *approval_phase_name(enum approval_phase p);
 
 struct approval_decision {
-    char by[64];      /* who: "uid:0(root)" on the control socket, the API server's user name in a
+    char by[256];     /* who: "uid:0(root)" on the control socket, the API server's user name in a
                          cluster */
     char decision[8]; /* "approve" or "deny" */
-    char reason[256];
+    char reason[512];
     uint64_t at_us; /* wall clock */
 };
 
@@ -40,9 +41,11 @@ struct approval_info {
     char digest[65];
     uint64_t created_us, expires_us;
     uint32_t count; /* distinct approvals needed */
-    bool ticket, require_reason;
+    bool ticket, require_reason, allow_self;
+    uint32_t uses, valid_for_s; /* that the rule gives */
     uint32_t uses_left;
-    char **groups; /* NULL-terminated approver groups */
+    char **groups, **users; /* approvers, NULL-terminated; both empty: anyone who may approve */
+    char fault[256];        /* APPROVAL_FAILED */
     struct approval_decision decisions[APPROVAL_MAX_DECISIONS];
     size_t n_decisions;
 };
@@ -73,6 +76,7 @@ enum approval_answer {
     APPROVAL_ANSWER_WAIT,        /* Hold: parked; notify will be called */
     APPROVAL_ANSWER_TICKET,      /* Ticket: pending under ret_id; refuse the statement with it */
     APPROVAL_ANSWER_GRANTED,     /* a live grant for this digest was used up by one; go on */
+    APPROVAL_ANSWER_AWAY,        /* nobody can be asked now: the API server is away -> 58030 */
 };
 /* An equal pending ask (same digest) of a Ticket joins the existing request. */
 enum approval_answer approvals_ask(struct approvals *a, const struct approval_ask *ask,
@@ -89,6 +93,35 @@ void approvals_withdraw(struct approvals *a, const char *id);
 int approvals_decide(struct approvals *a, const char *id, bool approve, const char *by,
                      uid_t by_uid, const char *reason, uint32_t uses, uint32_t valid_for_s,
                      struct error *err) MUST_CHECK;
+/* A vote that was given elsewhere, and whose voter admission has verified. */
+struct approval_vote {
+    bool approve;
+    const char *by;
+    const char *const *groups; /* NULL-terminated */
+    const char *reason;        /* NULL: none; what is too long to keep is cut */
+    uint32_t uses, valid_for_s;
+    uint64_t at_us; /* wall clock; 0: now */
+};
+/* As approvals_decide; whoever denies need not be among the approvers. */
+int approvals_vote(struct approvals *a, const char *id, const struct approval_vote *vote,
+                   struct error *err) MUST_CHECK;
+/* Ends a pending request otherwise: phase is APPROVAL_DENIED (by and why become a decision),
+ * _EXPIRED or _FAILED (why becomes the fault). Nothing happens when it is not pending. */
+void approvals_close(struct approvals *a, const char *id, enum approval_phase phase, const char *by,
+                     const char *why);
+
+/* Requests that are objects elsewhere, where people decide: whoever keeps them there is told. All
+ * are called with the registry's lock held and must only queue. */
+struct approvals_outlet {
+    /* Whether people can be asked now. */
+    bool (*open)(void *arg);
+    /* A new request. The copy is the callee's: approval_info_done, free. */
+    void (*asked)(struct approval_info *copy, void *arg);
+    void (*settled)(const char *id, enum approval_phase phase, void *arg);
+};
+/* Before the first request. NULL: none. */
+void approvals_set_outlet(struct approvals *a, const struct approvals_outlet *outlet, void *arg);
+
 /* Expires what is due; returns milliseconds until the next expiry (or 1000). Called by a service
  * thread. */
 uint64_t approvals_tick(struct approvals *a);

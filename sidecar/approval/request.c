@@ -13,7 +13,8 @@
 
 const char *approval_phase_name(enum approval_phase p)
 {
-    static const char *const names[] = {"Pending", "Approved", "Denied", "Expired", "Withdrawn"};
+    static const char *const names[] = {"Pending", "Approved",  "Denied",
+                                        "Expired", "Withdrawn", "Failed"};
 
     return (size_t)p < ARRAY_LEN(names) ? names[p] : "Unknown";
 }
@@ -61,6 +62,7 @@ void approval_info_done(struct approval_info *i)
     for (size_t k = 0; k < N_STRINGS; k++)
         free(*string_at(i, k));
     free_strings(i->groups);
+    free_strings(i->users);
     memset(i, 0, sizeof *i);
 }
 
@@ -95,10 +97,11 @@ static bool copy_ask(struct approval_info *i, const struct approval_ask *ask)
     i->parameters = copy_bytes(ask->parameters);
     i->effect = copy_text(ask->effect);
     i->groups = copy_strings(ask->settings->groups);
+    i->users = copy_strings(ask->settings->users);
     for (size_t k = 0; k < N_STRINGS; k++)
         if (!*string_at(i, k))
             return false;
-    return i->groups != NULL;
+    return i->groups && i->users;
 }
 
 static bool random_id(char out[static APPROVAL_ID_LEN + 1])
@@ -133,8 +136,7 @@ struct request *request_new(const struct approval_ask *ask)
 
     if (!r)
         return NULL;
-    r->users = copy_strings(s->users);
-    if (!r->users || !copy_ask(&r->info, ask) || !random_id(r->info.id)) {
+    if (!copy_ask(&r->info, ask) || !random_id(r->info.id)) {
         request_free(r);
         return NULL;
     }
@@ -143,15 +145,15 @@ struct request *request_new(const struct approval_ask *ask)
     r->generation = ask->policy_generation;
     r->bytes = ask->statement.len + ask->parameters.len;
     r->due_ms = clock_mono_ms() + timeout_s * 1000;
-    r->allow_self = s->allow_self;
-    r->rule_uses = s->uses ? s->uses : 1;
-    r->rule_valid_for_s = s->valid_for_s ? s->valid_for_s : DEFAULT_VALID_FOR_S;
     r->uses = r->valid_for_s = APPROVAL_UNLIMITED;
     r->info.created_us = clock_wall_us();
     r->info.expires_us = r->info.created_us + timeout_s * 1000000;
     r->info.count = s->count ? s->count : 1;
     r->info.ticket = s->ticket;
     r->info.require_reason = s->require_reason;
+    r->info.allow_self = s->allow_self;
+    r->info.uses = s->uses ? s->uses : 1;
+    r->info.valid_for_s = s->valid_for_s ? s->valid_for_s : DEFAULT_VALID_FOR_S;
     return r;
 }
 
@@ -160,7 +162,6 @@ void request_free(struct request *r)
     if (!r)
         return;
     approval_info_done(&r->info);
-    free_strings(r->users);
     free(r);
 }
 
@@ -180,7 +181,8 @@ int request_copy_info(const struct request *r, struct approval_info *ret)
         ok = ok && *string_at(&copy, k);
     }
     copy.groups = copy_strings((const char *const *)from.groups);
-    if (!ok || !copy.groups) {
+    copy.users = copy_strings((const char *const *)from.users);
+    if (!ok || !copy.groups || !copy.users) {
         approval_info_done(&copy);
         return -ENOMEM;
     }

@@ -24,9 +24,6 @@ struct request {
      * still voting: the narrowest of what they gave. */
     uint64_t grant_until_ms;
     uint32_t uses, valid_for_s;
-    uint32_t rule_uses, rule_valid_for_s;
-    bool allow_self;
-    char **users;
     uid_t voters[APPROVAL_MAX_DECISIONS];
     /* The session's callback; NULL once it was called or is not wanted any more. */
     approval_notify_fn *notify;
@@ -41,6 +38,8 @@ struct approvals {
     struct request *first, *last;
     size_t n_pending, n_kept, max_pending, bytes;
     uint64_t version, next_sweep_ms;
+    const struct approvals_outlet *outlet; /* NULL: none */
+    void *outlet_arg;
 };
 
 /* A new pending request made from an ask, not yet in the registry. NULL when out of memory. */

@@ -127,6 +127,11 @@ static void decide(struct control *c, struct client *client, struct json_object 
 
     if (!id)
         return;
+    if (c->config.decide_elsewhere) {
+        client_error(client, "Denied", "requests are not decided here: %s",
+                     c->config.decide_elsewhere);
+        return;
+    }
     if (!get_text(request, "reason", &reason)) {
         client_error(client, "Invalid", "\"reason\" is not a text");
         return;

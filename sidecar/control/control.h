@@ -25,6 +25,9 @@ struct control;
 struct control_config {
     const char *path;
     struct approvals *approvals;
+    /* Where people decide instead of here, for the error: "use kubectl guard approve". NULL: here.
+     */
+    const char *decide_elsewhere;
     struct record_spool *spool; /* for the tap; may be NULL */
     /* Appends the fields of `status` (jsonw). Any thread. */
     void (*status)(struct buffer *out, void *arg);

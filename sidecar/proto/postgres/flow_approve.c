@@ -154,6 +154,14 @@ static enum handled refused_by_people(struct pgflow *f, const struct pgapproval_
         snprintf(d.message, sizeof d.message, "approval %s was not decided in time",
                  f->approval_id);
         break;
+    case APPROVAL_FAILED:
+        memcpy(d.sqlstate, "58030", sizeof d.sqlstate);
+        snprintf(d.message, sizeof d.message, "approval cannot be asked");
+        if (approvals_get(f->session->guard->approvals, f->approval_id, &info) == 0) {
+            snprintf(d.message, sizeof d.message, "approval cannot be asked: %s", info.fault);
+            approval_info_done(&info);
+        }
+        break;
     case APPROVAL_PENDING:
     case APPROVAL_APPROVED:
     case APPROVAL_WITHDRAWN:
@@ -196,7 +204,13 @@ static enum handled ticket(struct pgflow *f, const struct pgapproval_subject *s)
 enum handled pgflow_approve(struct pgflow *f, const struct pgapproval_subject *s, bool *ret_go)
 {
     const struct pgverdict *v = s->effect->blame;
-    struct pgdenial full = {.sqlstate = "53400", .message = "too many requests wait for approval"};
+    static const struct pgdenial full = {.sqlstate = "53400",
+                                         .message = "too many requests wait for approval"};
+    static const struct pgdenial away = {
+        .sqlstate = "58030",
+        .message = "approval cannot be asked: the API server is away",
+        .hint = "Send the statement again later; nobody has been asked."};
+    const struct pgdenial *refusal = &full;
 
     if (f->approval_decided)
         return take_decision(f, s, ret_go);
@@ -218,9 +232,12 @@ enum handled pgflow_approve(struct pgflow *f, const struct pgapproval_subject *s
         pgflow_record_approval(f, "Granted");
         *ret_go = true;
         return HANDLED_OK;
+    case APPROVAL_ANSWER_AWAY:
+        refusal = &away;
+        break;
     case APPROVAL_ANSWER_REFUSED:
         break;
     }
-    pgflow_record_decision(f, f->approval_n, v, &full);
-    return pgflow_deny(f, s->extended, &full);
+    pgflow_record_decision(f, f->approval_n, v, refusal);
+    return pgflow_deny(f, s->extended, refusal);
 }

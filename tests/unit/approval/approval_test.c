@@ -396,7 +396,7 @@ static void named_users_may_decide(void **state)
 static void a_reason_is_required(void **state)
 {
     struct fixture *f = *state;
-    char longer[300];
+    char longer[600];
 
     f->settings.require_reason = true;
     assert_int_equal(ask(f), APPROVAL_ANSWER_WAIT);
