@@ -12,7 +12,7 @@ BUILD := build/$(VARIANT)
 BIN   := $(BUILD)/bin
 
 # ---- libraries: one line, each name a pkg-config module ----
-PKGS     := json-c yaml-0.1 openssl libmicrohttpd libcurl libzstd libssh
+PKGS     := json-c yaml-0.1 openssl libjwt libmicrohttpd libcurl libzstd libssh
 PKG_LIBS := -lpg_query
 PKG_CONFIG ?= pkg-config
 
