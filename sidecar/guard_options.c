@@ -9,12 +9,13 @@
 #include <string.h>
 
 static const char help_text[] =
-    "Usage: chaperone-sidecar --policies DIR [OPTION]...\n"
+    "Usage: chaperone-sidecar --policies DIR | --kubernetes [OPTION]...\n"
     "\n"
     "The guard: takes an agent's connections, applies GuardPolicies, records, and relays.\n"
     "\n"
     "Policy and identity\n"
     "  --policies DIR             GuardPolicy and GuardTarget YAML files; reloaded on change\n"
+    "  --kubernetes               policies, approvals and events are objects of the API server\n"
     "  --secrets DIR              DIR/<secretName>/<key>, as Kubernetes mounts Secrets\n"
     "  --namespace NS             the agent's namespace (default \"default\")\n"
     "  --pod NAME                 the agent's pod name (default \"local\")\n"
@@ -22,6 +23,10 @@ static const char help_text[] =
     "  --issuers FILE             whose tokens are trusted (docs/identity.md)\n"
     "  --service-account SA       the agent's service account (default \"default\")\n"
     "  --labels K=V,K=V           the agent's labels\n"
+    "  --labels-file FILE         the same from the downward API; read again when it changes\n"
+    "  --agent-token FILE         the agent's token, copied to --trust DIR/serviceaccount\n"
+    "  --kube-account DIR         the guard's own service account (default\n"
+    "                             /var/run/secrets/kubernetes.io/serviceaccount)\n"
     "\n"
     "Traffic (at least one)\n"
     "  --listen ADDR:PORT=TARGET  accept for one GuardTarget; may be repeated\n"
@@ -32,13 +37,14 @@ static const char help_text[] =
     "  --control PATH             unix socket for kubectl-guard\n"
     "  --status ADDR:PORT         /livez /readyz /metrics\n"
     "  --trust DIR                writes the CA that the agent has to trust\n"
+    "  --state DIR                the guard's own: keeps the CA's key across restarts\n"
     "\n"
     "Limits\n"
     "  --workers N                worker loops (default 1)\n"
     "  --max-sessions N           more are refused politely (default 1000)\n"
     "  --handshake-timeout S      from accept to logged in (default 30)\n"
-    "  --stale-after S            how long the last good policy outlives an invalid one\n"
-    "                             (default 600)\n"
+    "  --stale-after S            how long the last good policy outlives an invalid one, or\n"
+    "                             the API server's absence (default 600)\n"
     "  --log-level LEVEL          debug, info, warn, error (default info)\n"
     "  --help, --version\n"
     "\n"
@@ -59,6 +65,11 @@ enum {
     OPT_CONTROL,
     OPT_STATUS,
     OPT_TRUST,
+    OPT_STATE,
+    OPT_KUBERNETES,
+    OPT_LABELS_FILE,
+    OPT_AGENT_TOKEN,
+    OPT_KUBE_ACCOUNT,
     OPT_WORKERS,
     OPT_MAX_SESSIONS,
     OPT_HANDSHAKE_TIMEOUT,
@@ -84,6 +95,11 @@ static const struct option long_options[] = {
     {"control", required_argument, NULL, OPT_CONTROL},
     {"status", required_argument, NULL, OPT_STATUS},
     {"trust", required_argument, NULL, OPT_TRUST},
+    {"state", required_argument, NULL, OPT_STATE},
+    {"kubernetes", no_argument, NULL, OPT_KUBERNETES},
+    {"labels-file", required_argument, NULL, OPT_LABELS_FILE},
+    {"agent-token", required_argument, NULL, OPT_AGENT_TOKEN},
+    {"kube-account", required_argument, NULL, OPT_KUBE_ACCOUNT},
     {"workers", required_argument, NULL, OPT_WORKERS},
     {"max-sessions", required_argument, NULL, OPT_MAX_SESSIONS},
     {"handshake-timeout", required_argument, NULL, OPT_HANDSHAKE_TIMEOUT},
@@ -91,7 +107,6 @@ static const struct option long_options[] = {
     {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
-    {"kubernetes", no_argument, NULL, OPT_LATER},
     {"upload", required_argument, NULL, OPT_LATER},
     {"s3-endpoint", required_argument, NULL, OPT_LATER},
     {"s3-region", required_argument, NULL, OPT_LATER},
@@ -149,32 +164,43 @@ static int parse_labels(struct options *o, char *text, struct error *err)
     return 0;
 }
 
+/* Options whose value is kept as it is. */
+static const struct {
+    int opt;
+    size_t at;
+} texts[] = {
+    {OPT_POLICIES, offsetof(struct options, policies)},
+    {OPT_SECRETS, offsetof(struct options, secrets)},
+    {OPT_NAMESPACE, offsetof(struct options, agent.namespace_)},
+    {OPT_POD, offsetof(struct options, agent.pod)},
+    {OPT_POD_UID, offsetof(struct options, agent.pod_uid)},
+    {OPT_ISSUERS, offsetof(struct options, issuers)},
+    {OPT_SERVICE_ACCOUNT, offsetof(struct options, agent.service_account)},
+    {OPT_SPOOL, offsetof(struct options, spool)},
+    {OPT_CONTROL, offsetof(struct options, control)},
+    {OPT_STATUS, offsetof(struct options, status)},
+    {OPT_TRUST, offsetof(struct options, trust)},
+    {OPT_LOG_LEVEL, offsetof(struct options, log_level)},
+    {OPT_STATE, offsetof(struct options, state)},
+    {OPT_LABELS_FILE, offsetof(struct options, labels_file)},
+    {OPT_AGENT_TOKEN, offsetof(struct options, agent_token)},
+    {OPT_KUBE_ACCOUNT, offsetof(struct options, kube_account)},
+};
+
 static int take_option(struct options *o, int opt, const char *name, char *value, struct error *err)
 {
     unsigned port;
     int rc;
 
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        if (texts[i].opt == opt) {
+            *(const char **)((char *)o + texts[i].at) = value;
+            return 0;
+        }
+    }
     switch (opt) {
-    case OPT_POLICIES:
-        o->policies = value;
-        return 0;
-    case OPT_SECRETS:
-        o->secrets = value;
-        return 0;
-    case OPT_NAMESPACE:
-        o->agent.namespace_ = value;
-        return 0;
-    case OPT_POD:
-        o->agent.pod = value;
-        return 0;
-    case OPT_POD_UID:
-        o->agent.pod_uid = value;
-        return 0;
-    case OPT_ISSUERS:
-        o->issuers = value;
-        return 0;
-    case OPT_SERVICE_ACCOUNT:
-        o->agent.service_account = value;
+    case OPT_KUBERNETES:
+        o->kubernetes = true;
         return 0;
     case OPT_LABELS:
         return parse_labels(o, value, err);
@@ -184,18 +210,6 @@ static int take_option(struct options *o, int opt, const char *name, char *value
         rc = parse_number(name, value, 1, 65535, &port, err);
         o->capture_port = (uint16_t)port;
         return rc;
-    case OPT_SPOOL:
-        o->spool = value;
-        return 0;
-    case OPT_CONTROL:
-        o->control = value;
-        return 0;
-    case OPT_STATUS:
-        o->status = value;
-        return 0;
-    case OPT_TRUST:
-        o->trust = value;
-        return 0;
     case OPT_WORKERS:
         return parse_number(name, value, 1, 16, &o->workers, err);
     case OPT_MAX_SESSIONS:
@@ -204,9 +218,6 @@ static int take_option(struct options *o, int opt, const char *name, char *value
         return parse_number(name, value, 1, 600, &o->handshake_timeout_s, err);
     case OPT_STALE_AFTER:
         return parse_number(name, value, 1, 86400, &o->stale_after_s, err);
-    case OPT_LOG_LEVEL:
-        o->log_level = value;
-        return 0;
     case OPT_LATER:
         return error_set(err, -EINVAL, "--%s: this version of the guard does not have it yet",
                          name);
@@ -215,10 +226,37 @@ static int take_option(struct options *o, int opt, const char *name, char *value
     }
 }
 
-static int check(const struct options *o, struct error *err)
+/* Options that only mean something together. */
+static int check_kubernetes(const struct options *o, struct error *err)
+{
+    if (o->policies)
+        return error_set(err, -EINVAL, "--kubernetes and --policies exclude each other");
+    if (!o->agent.pod_uid)
+        return error_set(err, -EINVAL,
+                         "--kubernetes needs --pod-uid: Events and approvals name it");
+    if (o->labels_file && o->labels[0])
+        return error_set(err, -EINVAL, "--labels and --labels-file exclude each other");
+    if (o->agent_token && !o->trust)
+        return error_set(err, -EINVAL, "--agent-token needs --trust DIR, where it is copied to");
+    return 0;
+}
+
+static int check_standalone(const struct options *o, struct error *err)
 {
     if (!o->policies)
-        return error_set(err, -EINVAL, "--policies DIR is missing; try --help");
+        return error_set(err, -EINVAL, "--policies DIR or --kubernetes is missing; try --help");
+    if (o->labels_file || o->agent_token || o->kube_account)
+        return error_set(err, -EINVAL,
+                         "--labels-file, --agent-token and --kube-account need --kubernetes");
+    return 0;
+}
+
+static int check(const struct options *o, struct error *err)
+{
+    int rc = o->kubernetes ? check_kubernetes(o, err) : check_standalone(o, err);
+
+    if (rc)
+        return rc;
     if (!o->spool)
         return error_set(err, -EINVAL, "--spool DIR is missing: nothing is forwarded unrecorded");
     if (!o->n_listen && !o->capture_port)

@@ -133,6 +133,7 @@ static int start(struct services *s, const struct options *o, struct error *err)
 
     pthread_mutex_init(&g->policy_lock, NULL);
     g->agent = o->agent;
+    guard_set_labels(g, o->agent.labels);
     snprintf(g->identity, sizeof g->identity, "system:serviceaccount:%.120s:%.120s",
              o->agent.namespace_, o->agent.service_account);
     g->secrets_dir = o->secrets;
@@ -146,7 +147,7 @@ static int start(struct services *s, const struct options *o, struct error *err)
     if (rc == 0)
         rc = approvals_new(MAX_PENDING, &g->approvals);
     if (rc == 0)
-        rc = tls_authority_new(o->trust, &g->authority, err);
+        rc = tls_authority_new(o->trust, o->state, &g->authority, err);
     if (rc == 0)
         rc = jobs_start(&g->jobs, err);
     if (rc == 0)

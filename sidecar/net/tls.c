@@ -103,8 +103,7 @@ static X509 *certificate_start(EVP_PKEY *key, const char *common_name, X509 *iss
 static int make_ca(struct tls_authority *a)
 {
     a->ca_key = EVP_EC_gen("P-256");
-    a->leaf_key = EVP_EC_gen("P-256");
-    if (!a->ca_key || !a->leaf_key)
+    if (!a->ca_key)
         return -ENOMEM;
     a->ca = certificate_start(a->ca_key, "Chaperone pod CA", NULL, CA_DAYS);
     if (!a->ca ||
@@ -114,6 +113,78 @@ static int make_ca(struct tls_authority *a)
         !X509_sign(a->ca, a->ca_key, EVP_sha256()))
         return -ENOMEM;
     return 0;
+}
+
+/* ---- keeping the authority ---- */
+
+static FILE *open_state(const char *dir, const char *name)
+{
+    char path[PATH_MAX];
+
+    return snprintf(path, sizeof path, "%s/%s", dir, name) < (int)sizeof path ? fopen(path, "re")
+                                                                              : NULL;
+}
+
+/* What is not there, does not belong together or is about to expire is made anew. */
+static bool load_ca(struct tls_authority *a, const char *dir)
+{
+    time_t soon = time(NULL) + (LEAF_DAYS + 1) * 86400;
+    FILE *key = open_state(dir, "ca.key"), *cert = open_state(dir, "ca.crt");
+
+    a->ca_key = key ? PEM_read_PrivateKey(key, NULL, NULL, NULL) : NULL;
+    a->ca = cert ? PEM_read_X509(cert, NULL, NULL, NULL) : NULL;
+    if (key)
+        fclose(key);
+    if (cert)
+        fclose(cert);
+    if (a->ca_key && a->ca && X509_check_private_key(a->ca, a->ca_key) == 1 &&
+        X509_check_ca(a->ca) == 1 && X509_cmp_time(X509_get0_notAfter(a->ca), &soon) > 0)
+        return true;
+    ERR_clear_error();
+    EVP_PKEY_free(take(&a->ca_key));
+    X509_free(take(&a->ca));
+    return false;
+}
+
+static int write_file(const char *dir, const char *name, struct bytes data, mode_t mode,
+                      struct error *err);
+
+static int store_pem(const char *dir, const char *name, BIO *bio, struct error *err)
+{
+    char *pem;
+    long n = BIO_get_mem_data(bio, &pem);
+
+    return n > 0 ? write_file(dir, name, bytes_of(pem, (size_t)n), 0600, err)
+                 : error_set(err, -ENOMEM, "out of memory");
+}
+
+static int store_ca(const struct tls_authority *a, const char *dir, struct error *err)
+{
+    BIO *key = BIO_new(BIO_s_secmem()), *cert = BIO_new(BIO_s_mem());
+    int rc = 0;
+
+    if (!key || !cert || PEM_write_bio_PrivateKey(key, a->ca_key, NULL, NULL, 0, NULL, NULL) != 1 ||
+        PEM_write_bio_X509(cert, a->ca) != 1)
+        rc = error_set(err, -ENOMEM, "out of memory");
+    if (rc == 0)
+        rc = store_pem(dir, "ca.key", key, err);
+    if (rc == 0)
+        rc = store_pem(dir, "ca.crt", cert, err);
+    BIO_free(key);
+    BIO_free(cert);
+    return rc ? error_prefix(err, rc, "--state") : 0;
+}
+
+static int get_ca(struct tls_authority *a, const char *state_dir, struct error *err)
+{
+    a->leaf_key = EVP_EC_gen("P-256");
+    if (!a->leaf_key)
+        return error_set(err, -ENOMEM, "cannot make a key");
+    if (state_dir && load_ca(a, state_dir))
+        return 0;
+    if (make_ca(a) != 0)
+        return error_set(err, -ENOMEM, "cannot make the certificate authority");
+    return state_dir ? store_ca(a, state_dir, err) : 0;
 }
 
 /* Host names come from the network: only what a DNS name may hold gets into a certificate. */
@@ -204,7 +275,8 @@ static int choose_alpn(SSL *ssl, const uint8_t **out, uint8_t *out_len, const ui
     return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-static int write_file(const char *dir, const char *name, const char *data, size_t len,
+/* Replaced as a whole. Mode 0644 is for the agent: our umask must not close it. */
+static int write_file(const char *dir, const char *name, struct bytes data, mode_t mode,
                       struct error *err)
 {
     char path[PATH_MAX], tmp[PATH_MAX + 8];
@@ -217,7 +289,7 @@ static int write_file(const char *dir, const char *name, const char *data, size_
     f = fopen(tmp, "we");
     if (!f)
         return error_set(err, -errno, "cannot write %s: %s", tmp, strerror(errno));
-    ok = fwrite(data, 1, len, f) == len && fchmod(fileno(f), 0644) == 0;
+    ok = fchmod(fileno(f), mode) == 0 && fwrite(data.p, 1, data.len, f) == data.len;
     ok = fclose(f) == 0 && ok;
     if (!ok || rename(tmp, path) != 0)
         return error_set(err, -errno, "cannot write %s: %s", path, strerror(errno));
@@ -264,17 +336,18 @@ static int write_trust(const struct tls_authority *a, const char *dir, struct er
         memcpy(bundle, roots, roots_len);
         memcpy(bundle + roots_len, pem, pem_len);
         snprintf(hash_name, sizeof hash_name, "%08lx.0", X509_subject_name_hash(a->ca));
-        rc = write_file(dir, "ca.crt", pem, pem_len, err);
+        rc = write_file(dir, "ca.crt", bytes_of(pem, pem_len), 0644, err);
         if (rc == 0)
-            rc = write_file(dir, hash_name, pem, pem_len, err);
+            rc = write_file(dir, hash_name, bytes_of(pem, pem_len), 0644, err);
         if (rc == 0)
-            rc = write_file(dir, "bundle.pem", bundle, roots_len + pem_len, err);
+            rc = write_file(dir, "bundle.pem", bytes_of(bundle, roots_len + pem_len), 0644, err);
     }
     BIO_free(bio);
     return rc;
 }
 
-int tls_authority_new(const char *trust_dir, struct tls_authority **ret, struct error *err)
+int tls_authority_new(const char *trust_dir, const char *state_dir, struct tls_authority **ret,
+                      struct error *err)
 {
     struct tls_authority *a = calloc(1, sizeof *a);
     int rc;
@@ -284,9 +357,10 @@ int tls_authority_new(const char *trust_dir, struct tls_authority **ret, struct 
         return error_set(err, -ENOMEM, "out of memory");
     pthread_mutex_init(&a->lock, NULL);
     a->ctx = SSL_CTX_new(TLS_server_method());
-    if (!a->ctx || make_ca(a) != 0) {
+    rc = a->ctx ? get_ca(a, state_dir, err) : error_set(err, -ENOMEM, "out of memory");
+    if (rc) {
         tls_authority_free(a);
-        return error_set(err, -ENOMEM, "cannot make the certificate authority");
+        return rc;
     }
     SSL_CTX_set_min_proto_version(a->ctx, TLS1_2_VERSION);
     SSL_CTX_set_cert_cb(a->ctx, choose_certificate, NULL);

@@ -11,10 +11,11 @@
 
 struct tls_authority;
 
-/* Makes a fresh P-256 authority. With a trust directory, writes there what the agent needs to
- * verify us: ca.crt, <hash>.0 and bundle.pem (the system's roots and ours). The key never leaves
- * this process. */
-int tls_authority_new(const char *trust_dir, struct tls_authority **ret,
+/* Makes a P-256 authority; with a state directory, the one that is kept there (ca.key, ca.crt,
+ * 0600) or else a fresh one that is then kept. With a trust directory, writes there what the agent
+ * needs to verify us: ca.crt, <hash>.0 and bundle.pem (the system's roots and ours). The key goes
+ * nowhere but to the state directory. */
+int tls_authority_new(const char *trust_dir, const char *state_dir, struct tls_authority **ret,
                       struct error *err) MUST_CHECK;
 void tls_authority_free(struct tls_authority *a); /* accepts NULL */
 

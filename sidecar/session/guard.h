@@ -23,7 +23,8 @@ struct guard_counters { /* /metrics */
 };
 
 struct guard {
-    struct agent agent;
+    struct agent agent; /* as the pod says; its labels may change: ask guard_agent */
+    _Atomic(const char *const *) labels;
     char identity[300];      /* "system:serviceaccount:NS:SA" or what stands for it */
     const char *secrets_dir; /* or NULL */
     unsigned max_sessions;
@@ -44,7 +45,9 @@ struct guard {
     struct policy_snapshot *snapshot;     /* under policy_lock */
     _Atomic uint64_t policy_generation;   /* of snapshot: cheap to compare for each message */
     _Atomic uint64_t policy_bad_since_ms; /* 0: the newest policy is in force */
+    _Atomic bool policy_unknown;          /* none was ever read: not ready, all is denied */
     char policy_error[640];               /* under policy_lock */
+    char *policy_objects; /* under policy_lock: JSON array of what makes up the snapshot, or NULL */
 
     struct guard_counters counters;
 };
@@ -55,4 +58,16 @@ struct policy_snapshot *guard_policy(struct guard *g);
 void guard_set_policy(struct guard *g, struct policy_snapshot *s);
 /* The newest policy was refused: the last good one stays until it is stale, then all is denied. */
 void guard_policy_failed(struct guard *g, const char *why);
+/* What is in force may not be the newest since then (monotonic; 0: it is): an object that is stored
+ * is invalid, or nobody says whether it changed. */
+void guard_policy_doubt(struct guard *g, uint64_t since_ms, const char *why);
+/* JSON, [{"kind":…,"namespace":…,"name":…,"uid":…,"generation":…}…]; takes it over. NULL: none. */
+void guard_set_policy_objects(struct guard *g, char *json);
+/* Too old to decide by, or never read: everything is to be refused. */
 bool guard_policy_stale(struct guard *g);
+
+/* The pod's agent with the labels that it has now; they live as long as the process. */
+struct agent guard_agent(struct guard *g);
+/* key, value, …, NULL. Takes it over and never frees it: sessions may be reading the old ones. The
+ * caller puts a policy in force behind it, so that open sessions are judged anew. */
+void guard_set_labels(struct guard *g, const char *const *labels);

@@ -125,10 +125,10 @@ static bool egress_name_matches(const char *name, void *arg)
 static bool egress_permitted(struct session *s)
 {
     struct sockaddr *to = (struct sockaddr *)&s->origin.original;
+    struct agent agent = guard_agent(s->guard);
 
-    return policy_egress_allowed(s->snapshot, &s->guard->agent, to, NULL) ||
-           policy_egress_names(s->snapshot, &s->guard->agent, address_port(to), egress_name_matches,
-                               to);
+    return policy_egress_allowed(s->snapshot, &agent, to, NULL) ||
+           policy_egress_names(s->snapshot, &agent, address_port(to), egress_name_matches, to);
 }
 
 /* 0 when the session may go on: to s->target, or as permitted egress without one. */
@@ -136,6 +136,11 @@ static int choose_destination(struct session *s, struct error *err)
 {
     const struct sockaddr *to = (const struct sockaddr *)&s->origin.original;
 
+    if (guard_policy_stale(s->guard))
+        return error_set(err, -EACCES,
+                         atomic_load(&s->guard->policy_unknown)
+                             ? "the guard has not received its policies yet"
+                             : "the guard's policy is invalid or out of date");
     if (s->origin.target) {
         const char *ns = s->guard->agent.namespace_;
 
@@ -152,6 +157,19 @@ static int choose_destination(struct session *s, struct error *err)
         return 0;
     return error_set(err, -EACCES, "no GuardTarget and no egress rule covers %s",
                      s->target_address);
+}
+
+bool session_still_permitted(const struct session *s)
+{
+    struct session again = {.guard = s->guard, .origin = s->origin};
+    struct error err;
+    bool permitted;
+
+    again.snapshot = guard_policy(s->guard);
+    permitted = choose_destination(&again, &err) == 0 &&
+                (again.target ? again.target->protocol : TARGET_TCP) == TARGET_TCP;
+    policy_snapshot_unref(again.snapshot);
+    return permitted;
 }
 
 int session_connect(struct session *s, struct error *err)
@@ -211,13 +229,14 @@ static void record_agent(struct buffer *b, const struct agent *a)
 int session_record_open(struct session *s)
 {
     int rc = record_open(s->guard->spool, s->id, &s->record);
+    struct agent agent = guard_agent(s->guard);
     struct buffer *b;
 
     if (rc)
         return rc;
     b = record_begin(s->record, "session.open");
     jsonw_kstr(b, "version", bytes_str("1"));
-    record_agent(b, &s->guard->agent);
+    record_agent(b, &agent);
     jsonw_kstr(b, "client", bytes_str(s->peer));
     jsonw_kstr(b, "target", bytes_str(s->target ? s->target->name : ""));
     jsonw_kstr(b, "address", bytes_str(s->target_address));

@@ -81,6 +81,9 @@ void session_to_loop(struct session *s, struct loop_task *start);
  * registry; its owner's reference is dropped. */
 void session_end(struct session *s, const char *reason);
 
+/* Whether the policy in force would relay bytes to the same destination, for a session that is
+ * doing so. Any thread that holds a reference; may block: names are resolved. */
+bool session_still_permitted(const struct session *s);
 /* Opens the upstream connection. err is for the client and the record. */
 int session_connect(struct session *s, struct error *err) MUST_CHECK;
 /* Host name or address for verifying the upstream's certificate. */

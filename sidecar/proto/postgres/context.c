@@ -148,12 +148,13 @@ static bool same_search_path(const struct pgcontext *c, const char *text)
 static int build(struct pgcontext *c, struct policy_snapshot *snapshot, const struct target *target,
                  const char *search_path, struct error *err)
 {
+    const struct agent agent = guard_agent(c->guard);
     const struct column_mask *masks;
     uint32_t detectors;
     size_t n_masks;
     int rc;
 
-    rc = policy_view_new(snapshot, &c->guard->agent, target, c->database, &c->view);
+    rc = policy_view_new(snapshot, &agent, target, c->database, &c->view);
     if (rc == 0)
         rc = split_search_path(c, search_path);
     if (rc)

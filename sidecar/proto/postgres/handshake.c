@@ -223,6 +223,7 @@ static void record_auth(struct pghandshake *h, bool ok)
 static int check_policy(struct pghandshake *h)
 {
     struct session *s = h->session;
+    const struct agent agent = guard_agent(s->guard);
     struct policy_view *v = NULL;
     bool empty;
 
@@ -233,7 +234,7 @@ static int check_policy(struct pghandshake *h)
             h, "0A000",
             "GuardTarget \"%s\" has credentials, which this version of the guard cannot use yet",
             s->target->name);
-    if (policy_view_new(s->snapshot, &s->guard->agent, s->target, h->startup.database, &v) != 0)
+    if (policy_view_new(s->snapshot, &agent, s->target, h->startup.database, &v) != 0)
         return pghandshake_fail(h, "53200", "out of memory");
     empty = policy_view_empty(v);
     policy_view_unref(v);
