@@ -106,7 +106,7 @@ e2e-images: ## build the images without a container engine, and give them to tha
 
 install: all ## install the programs under $(PREFIX)/bin
 	install -d $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(PROGRAMS) kubectl-guard/kubectl_complete-guard $(DESTDIR)$(PREFIX)/bin
 
 clean: ## remove what was built
 	rm -rf build compile_commands.json

@@ -3,6 +3,7 @@
  */
 #include "approval_view.h"
 
+#include "approvalrequest.h"
 #include "guardsocket.h"
 #include "object.h"
 #include "src-common/clock.h"
@@ -90,17 +91,30 @@ static void add_parameters(struct buffer *b, struct json_object *o)
     }
 }
 
+static void add_names(struct buffer *b, struct json_object *o, const char *key, const char *one,
+                      const char *several)
+{
+    size_t n = object_count(o, key);
+
+    for (size_t i = 0; i < n; i++) {
+        buffer_printf(b, "%s", i ? ", " : n == 1 ? one : several);
+        text_clean(bytes_str(json_object_get_string(object_at(o, key, i))), TEXT_LINE, b);
+    }
+}
+
 static void add_needs(struct buffer *b, struct json_object *o)
 {
-    long long count = (long long)object_number(o, "count", 1);
-    size_t n = object_count(o, "groups");
+    long long count = (long long)object_number(o, "count", 1), s;
+    bool groups = object_count(o, "groups") > 0;
 
     buffer_printf(b, "%-11s %lld %s", "Needs:", count, count == 1 ? "person" : "different people");
-    for (size_t i = 0; i < n; i++) {
-        buffer_printf(b, i ? ", " : n == 1 ? " of group " : " of groups ");
-        text_clean(bytes_str(json_object_get_string(object_at(o, "groups", i))), TEXT_LINE, b);
-    }
+    add_names(b, o, "groups", " of group ", " of groups ");
+    add_names(b, o, "users", groups ? " or user " : ": ", groups ? " or users " : " of ");
     buffer_printf(b, object_true(o, "requireReason") ? "; a reason\n" : "\n");
+    s = (long long)object_number(o, "validForSeconds", 0);
+    if (object_number(o, "uses", 0) > 0 && s > 0)
+        buffer_printf(b, "%-11s %lld uses within %lld s, unless approved otherwise\n",
+                      "Grants:", (long long)object_number(o, "uses", 0), s);
 }
 
 static void add_decisions(struct buffer *b, struct json_object *o)
@@ -130,6 +144,7 @@ static void add_place(struct buffer *b, struct json_object *o)
     text_row(b, "Database:", o, "database");
     text_row(b, "User:", o, "user");
     text_row(b, "Asked by:", o, "identity");
+    text_row(b, "Namespace:", o, "namespace");
     text_row(b, "Pod:", o, "pod");
     text_row(b, "Account:", o, "serviceAccount");
     text_row(b, "Session:", o, "session");
@@ -161,25 +176,52 @@ void approval_view_print(const struct cli *cli, struct json_object *o)
     buffer_done(&b);
 }
 
+/* What was decided on: the same words that show has. */
+static void print_subject(struct json_object *a)
+{
+    struct buffer b;
+
+    buffer_init(&b, VIEW_MAX);
+    text_row(&b, "Effect:", a, "effect");
+    text_row(&b, "Target:", a, "target");
+    text_row(&b, "Asked by:", a, "identity");
+    buffer_printf(&b, "Statement:\n");
+    text_clean_indented(object_bytes(a, "statement"), "    ", &b);
+    add_parameters(&b, a);
+    if (!b.failed)
+        fwrite(b.p, 1, buffer_len(&b), stdout);
+    buffer_done(&b);
+}
+
+enum exit_code approval_view_decided(const struct cli *cli, const char *command,
+                                     struct json_object *answer)
+{
+    struct json_object *a = object_get(answer, "approval");
+    const char *phase = object_text(a, "phase"), *id = object_text(a, "id");
+
+    id = id ? id : cli->args[0];
+    if (cli->output >= OUTPUT_JSON)
+        return object_print(cli, answer);
+    if (phase && strcmp(phase, "Pending") == 0)
+        printf("%s counted: %zu of %lld approvals\n", id, object_count(a, "decisions"),
+               (long long)object_number(a, "count", 1));
+    else
+        printf("%s %s\n", id, strcmp(command, "approve") == 0 ? "approved" : "denied");
+    print_subject(a);
+    return EXIT_DONE;
+}
+
 enum exit_code approval_view_decide(const struct cli *cli, const char *command,
                                     struct json_object *fields)
 {
-    struct json_object *o = NULL, *a;
-    enum exit_code code = guardsocket_ask(cli, command, fields, &o);
-    const char *phase;
+    struct json_object *answer = NULL;
+    enum exit_code code;
 
-    if (code != EXIT_DONE)
-        return code;
-    a = object_get(o, "approval");
-    phase = object_text(a, "phase");
-    if (cli->output >= OUTPUT_JSON) {
-        code = object_print(cli, o);
-    } else if (phase && strcmp(phase, "Pending") == 0) {
-        printf("%s counted: %zu of %lld approvals\n", cli->args[0], object_count(a, "decisions"),
-               (long long)object_number(a, "count", 1));
-    } else {
-        printf("%s %s\n", cli->args[0], strcmp(command, "approve") == 0 ? "approved" : "denied");
-    }
-    json_object_put(o);
+    if (cli->cluster)
+        return approvalrequest_decide(cli, command, fields);
+    code = guardsocket_ask(cli, command, fields, &answer);
+    if (code == EXIT_DONE)
+        code = approval_view_decided(cli, command, answer);
+    json_object_put(answer);
     return code;
 }

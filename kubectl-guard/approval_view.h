@@ -13,6 +13,10 @@ struct json_object;
 void approval_view_print(const struct cli *cli, struct json_object *approval);
 /* "8s", "4m", "3h": since then, or until then; "-" when the time is not known. */
 void approval_view_age(const char *rfc3339, bool until, char out[static 16]);
-/* Sends the decision and prints what came of it. */
+/* Prints what came of a decision; `answer` is {"approval": …}. */
+enum exit_code approval_view_decided(const struct cli *cli, const char *command,
+                                     struct json_object *answer);
+/* Sends the decision, to a guard or to the cluster, and prints what came of it. `fields` is taken
+ * over. */
 enum exit_code approval_view_decide(const struct cli *cli, const char *command,
                                     struct json_object *fields);

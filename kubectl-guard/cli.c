@@ -10,7 +10,7 @@
 
 #define MAX_FOR_S (7u * 24 * 3600)
 
-static const struct option_spec *find_in(const struct option_spec *list, struct bytes name)
+const struct option_spec *cli_find_option(const struct option_spec *list, struct bytes name)
 {
     for (; list && list->name; list++)
         if ((name.len == 1 && list->letter && name.p[0] == (uint8_t)list->letter) ||
@@ -22,10 +22,11 @@ static const struct option_spec *find_in(const struct option_spec *list, struct 
 /* Before the command is known: what any command may be given. */
 static const struct option_spec *find_anywhere(struct bytes name)
 {
-    const struct option_spec *o = find_in(global_options, name);
+    const struct option_spec *o = cli_find_option(global_options, name);
 
+    o = o ? o : cli_find_option(kubectl_options, name);
     for (const struct command *c = commands; c->name && !o; c++)
-        o = find_in(c->options, name);
+        o = cli_find_option(c->options, name);
     return o;
 }
 
@@ -68,7 +69,7 @@ static int find_command(int argc, char **argv)
 
 static enum exit_code set_output(struct cli *cli, const char *value, struct error *err)
 {
-    static const char *const names[] = {"table", "wide", "json", "yaml"};
+    static const char *const names[] = {"table", "wide", "name", "json", "yaml"};
 
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (strcmp(value, names[i]) == 0) {
@@ -76,14 +77,14 @@ static enum exit_code set_output(struct cli *cli, const char *value, struct erro
             return EXIT_DONE;
         }
     }
-    error_set(err, -1, "-o takes table, wide, json or yaml, not \"%s\"", value);
+    error_set(err, -1, "-o takes table, wide, name, json or yaml, not \"%s\"", value);
     return EXIT_USAGE;
 }
 
 static enum exit_code add_option(struct cli *cli, const struct option_spec *o, const char *value,
                                  struct error *err)
 {
-    if (cli_option(cli, o->name)) {
+    if (!o->many && cli_option(cli, o->name)) {
         error_set(err, -1, "--%s is given twice", o->name);
         return EXIT_USAGE;
     }
@@ -105,10 +106,11 @@ static enum exit_code take_option(struct cli *cli, int argc, char **argv, int *i
 {
     const char *arg = argv[*i], *value;
     struct bytes name = option_name(arg, &value);
-    const struct option_spec *o = cli->command ? find_in(cli->command->options, name) : NULL;
+    const struct option_spec *o =
+        cli->command ? cli_find_option(cli->command->options, name) : NULL;
 
-    if (!o)
-        o = find_in(global_options, name);
+    o = o ? o : cli_find_option(global_options, name);
+    o = o ? o : cli_find_option(kubectl_options, name);
     if (!o) {
         error_set(err, -1, "there is no option %s%s%s", arg, cli->command ? " for " : "",
                   cli->command ? cli->command->name : "");
@@ -165,8 +167,9 @@ enum exit_code cli_parse(int argc, char **argv, struct cli *ret, struct error *e
     }
     if (!ret->socket)
         ret->socket = getenv("CHAPERONE_SOCKET");
-    if (!ret->socket || !ret->socket[0])
-        ret->socket = "/run/chaperone/control.sock";
+    if (ret->socket && !ret->socket[0])
+        ret->socket = NULL;
+    ret->cluster = !ret->socket;
     return code;
 }
 
@@ -193,7 +196,7 @@ void cli_print_options(const struct option_spec *options)
             snprintf(letter, sizeof letter, "-%c, ", options->letter);
         snprintf(left, sizeof left, "%s--%s%s%s", letter, options->name, options->value ? " " : "",
                  options->value ? options->value : "");
-        printf("  %-28s %s\n", left, options->help);
+        printf("  %-32s %s\n", left, options->help);
     }
 }
 

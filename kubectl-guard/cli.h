@@ -15,16 +15,17 @@ enum exit_code { /* a contract: design "The guard's command line" */
                  EXIT_UNREACHABLE = 3, /* no guard, no file */
 };
 
-enum output { OUTPUT_TABLE = 0, OUTPUT_WIDE, OUTPUT_JSON, OUTPUT_YAML };
+enum output { OUTPUT_TABLE = 0, OUTPUT_WIDE, OUTPUT_NAME, OUTPUT_JSON, OUTPUT_YAML };
 
 struct option_spec {
     const char *name;  /* without the dashes */
     char letter;       /* or 0 */
     const char *value; /* what its value is called in the help; NULL: it takes none */
     const char *help;
+    bool many; /* may be given more than once */
 };
 
-#define MAX_OPTIONS 32
+#define MAX_OPTIONS 64
 
 struct cli {
     const struct command *command;
@@ -34,9 +35,18 @@ struct cli {
         const char *name, *value;
     } options[MAX_OPTIONS];
     size_t n_options;
-    const char *socket;
+    const char *socket; /* NULL in a cluster */
+    bool cluster;       /* neither --socket nor CHAPERONE_SOCKET: kubectl is asked */
+    bool quick;         /* nobody waits for long, and nobody can be asked: completion */
     enum output output;
     bool color;
+};
+
+/* Where a command finds what it is about. */
+enum place {
+    PLACE_GUARD = 0, /* a guard's socket, or a cluster */
+    PLACE_FILES,     /* files alone */
+    PLACE_POLICIES,  /* files, or a cluster */
 };
 
 struct command {
@@ -45,14 +55,20 @@ struct command {
     const struct option_spec *options; /* ended by one without a name, or NULL */
     size_t min_args, max_args;
     enum exit_code (*run)(const struct cli *cli);
+    enum place place;
+    bool everywhere; /* takes --all-namespaces */
 };
 
 /* One row per command, ended by one without a name. */
 extern const struct command commands[];
 extern const struct option_spec global_options[];
+/* Options of kubectl's, passed on to it. */
+extern const struct option_spec kubectl_options[];
 
 /* The option's value ("" for one that takes none), or NULL when it was not given. */
 const char *cli_option(const struct cli *cli, const char *name);
+/* The row of a table, by name or letter; NULL when there is none. */
+const struct option_spec *cli_find_option(const struct option_spec *list, struct bytes name);
 /* Fills all but `color`. Commands and their options may stand in any order. EXIT_USAGE with err set
  * when it cannot be understood. --help and --version are options like others; command is NULL when
  * none was named. */

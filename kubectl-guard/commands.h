@@ -19,6 +19,7 @@ enum exit_code cmd_export(const struct cli *cli);
 enum exit_code cmd_explain(const struct cli *cli);
 enum exit_code cmd_test(const struct cli *cli);
 enum exit_code cmd_status(const struct cli *cli);
+enum exit_code cmd_completion(const struct cli *cli);
 
 extern const struct option_spec list_options[], approve_options[], deny_options[],
     sessions_options[], replay_options[], verify_options[], export_options[], explain_options[],

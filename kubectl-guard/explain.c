@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * explain: what policies say about a statement, and why.
  */
+#include "clusterpolicies.h"
 #include "commands.h"
 #include "judge.h"
+#include "kubectl.h"
 #include "object.h"
 #include "text.h"
 
@@ -11,11 +13,11 @@
 #include <stdio.h>
 
 const struct option_spec explain_options[] = {
-    {"policies", 0, "DIR", "the policies' directory, as the guard's --policies"},
+    {"policies", 0, "DIR", "a directory of policies, as the guard's --policies (the cluster's)"},
+    {"pod", 0, "POD", "the agent is this pod of the cluster: its labels and service account"},
     {"sql", 0, "SQL", "the statement or statements; - reads standard input"},
     {"target", 0, "T", "the GuardTarget (when there is more than one)"},
     {"database", 'd', "D", "the database that is connected to"},
-    {"namespace", 'n', "NS", "the agent's namespace (that of the targets)"},
     {"service-account", 0, "SA", "the agent's service account (default)"},
     {"labels", 'l', "k=v,k=v", "the agent's pod's labels"},
     {"groups", 0, "a,b", "groups of the agent's verified token"},
@@ -33,6 +35,7 @@ struct asked {
     char **labels_list, **groups, **path;
     const char *labels[2 * MAX_LABELS + 1];
     struct buffer stdin_text;
+    struct json_object *pod; /* or NULL */
 };
 
 static bool split_labels(struct asked *a)
@@ -62,16 +65,63 @@ static struct bytes read_stdin(struct buffer *b)
     }
 }
 
+/* Labels and account of the pod, from the cluster. */
+static enum exit_code ask_pod(const struct cli *cli, const char *name, struct asked *a)
+{
+    struct json_object *meta, *account;
+    enum exit_code code;
+    size_t n = 0;
+
+    if (!kubectl_is_name(name))
+        return cli_usage(cli, "\"%s\" is not the name of a pod", name);
+    code = kubectl_get(cli, KUBECTL_NAMESPACE, (const char *const[]){"pod", name, NULL}, &a->pod);
+    if (code != EXIT_DONE)
+        return code;
+    meta = object_get(a->pod, "metadata");
+    account = object_get(object_get(a->pod, "spec"), "serviceAccountName");
+    if (object_get(meta, "labels")) {
+        json_object_object_foreach(object_get(meta, "labels"), key, value)
+        {
+            if (n == MAX_LABELS)
+                return cli_fail(EXIT_NO, "the pod has more than %d labels", MAX_LABELS);
+            a->labels[2 * n] = key;
+            a->labels[2 * n++ + 1] = json_object_get_string(value);
+        }
+    }
+    a->q.agent.pod = name;
+    a->q.agent.namespace_ = object_text(meta, "namespace");
+    if (account)
+        a->q.agent.service_account = json_object_get_string(account);
+    return EXIT_DONE;
+}
+
+static enum exit_code check_options(const struct cli *cli)
+{
+    const char *dir = cli_option(cli, "policies"), *pod = cli_option(cli, "pod");
+
+    if (!cli_option(cli, "sql"))
+        return cli_usage(cli, "--sql is missing: which statement?");
+    if (!dir && !cli->cluster)
+        return cli_usage(cli, "--policies is missing: which directory? (without a socket, the "
+                              "cluster's policies are taken)");
+    if (pod && !cli->cluster)
+        return cli_usage(cli, "--pod asks the cluster, and a socket is named");
+    if (pod && (cli_option(cli, "labels") || cli_option(cli, "service-account")))
+        return cli_usage(cli, "--pod says labels and service account: leave out --labels and "
+                              "--service-account");
+    return EXIT_DONE;
+}
+
 static enum exit_code ask(const struct cli *cli, struct asked *a)
 {
     const char *dir = cli_option(cli, "policies"), *sql = cli_option(cli, "sql"),
-               *account = cli_option(cli, "service-account");
+               *account = cli_option(cli, "service-account"), *pod = cli_option(cli, "pod");
     struct error err = {0};
+    enum exit_code code = check_options(cli);
 
     memset(a, 0, sizeof *a);
-    if (!dir || !sql)
-        return cli_usage(cli, dir ? "--sql is missing: which statement?"
-                                  : "--policies is missing: which directory?");
+    if (code != EXIT_DONE)
+        return code;
     a->labels_list = cli_split(cli_option(cli, "labels"));
     a->groups = cli_split(cli_option(cli, "groups"));
     a->path = cli_split(cli_option(cli, "search-path"));
@@ -87,17 +137,21 @@ static enum exit_code ask(const struct cli *cli, struct asked *a)
     a->q.database = cli_option(cli, "database");
     a->q.search_path = (const char *const *)a->path;
     a->q.sql = strcmp(sql, "-") == 0 ? read_stdin(&a->stdin_text) : bytes_str(sql);
-    if (policy_load_dir(dir, &a->q.policies, &err) != 0)
-        return cli_fail(EXIT_USAGE, "%s", err.text);
-    if (!a->q.agent.namespace_)
+    code = pod ? ask_pod(cli, pod, a) : EXIT_DONE;
+    if (code == EXIT_DONE && !dir)
+        code = clusterpolicies_load(cli, &a->q.policies);
+    else if (code == EXIT_DONE && policy_load_dir(dir, &a->q.policies, &err) != 0)
+        code = cli_fail(EXIT_USAGE, "%s", err.text);
+    if (code == EXIT_DONE && !a->q.agent.namespace_)
         a->q.agent.namespace_ = judge_default_namespace(a->q.policies);
-    return EXIT_DONE;
+    return code;
 }
 
 static void asked_done(struct asked *a)
 {
     policy_snapshot_unref(a->q.policies);
     buffer_done(&a->stdin_text);
+    json_object_put(a->pod);
     free(a->labels_list);
     free(a->groups);
     free(a->path);

@@ -2,6 +2,7 @@
  * list: requests for approval.
  */
 #include "approval_view.h"
+#include "approvalrequest.h"
 #include "commands.h"
 #include "guardsocket.h"
 #include "object.h"
@@ -21,13 +22,16 @@ static bool is_pending(struct json_object *a)
     return phase && strcmp(phase, "Pending") == 0;
 }
 
-static void add_row(struct table *t, struct json_object *a, bool wide)
+static void add_row(const struct cli *cli, struct table *t, struct json_object *a)
 {
+    bool wide = cli->output == OUTPUT_WIDE;
     char age[16], left[16] = "-";
 
     approval_view_age(object_text(a, "created"), false, age);
     if (is_pending(a))
         approval_view_age(object_text(a, "expires"), true, left);
+    if (cli_option(cli, "all-namespaces"))
+        table_cell(t, object_text(a, "namespace"));
     table_cell(t, object_text(a, "id"));
     table_cell(t, object_text(a, "phase"));
     table_cell(t, age);
@@ -69,27 +73,37 @@ static struct json_object *sorted(struct json_object *answer, bool pending_only)
     return list;
 }
 
-static void print_table(struct json_object *answer, bool wide)
+static void print_table(const struct cli *cli, struct json_object *answer)
 {
-    static const char *const narrow[] = {"ID",     "PHASE",     "AGE",  "EXPIRES",
-                                         "TARGET", "DATABASE",  "USER", "RULE",
-                                         "EFFECT", "STATEMENT", NULL};
-    static const char *const all[] = {"ID",       "PHASE",     "AGE",    "EXPIRES",   "TARGET",
-                                      "DATABASE", "USER",      "RULE",   "SESSION",   "POD",
-                                      "IDENTITY", "DECISIONS", "EFFECT", "STATEMENT", NULL};
+    static const char *const narrow[] = {"NAMESPACE", "ID",     "PHASE",     "AGE",
+                                         "EXPIRES",   "TARGET", "DATABASE",  "USER",
+                                         "RULE",      "EFFECT", "STATEMENT", NULL};
+    static const char *const all[] = {
+        "NAMESPACE", "ID",      "PHASE", "AGE",      "EXPIRES",   "TARGET", "DATABASE",  "USER",
+        "RULE",      "SESSION", "POD",   "IDENTITY", "DECISIONS", "EFFECT", "STATEMENT", NULL};
+    const char *const *headers = cli->output == OUTPUT_WIDE ? all : narrow;
     struct table t;
 
-    table_init(&t, wide ? all : narrow);
+    table_init(&t, headers + (cli_option(cli, "all-namespaces") ? 0 : 1));
     for (size_t i = 0; i < object_count(answer, "approvals"); i++)
-        add_row(&t, object_at(answer, "approvals", i), wide);
+        add_row(cli, &t, object_at(answer, "approvals", i));
     table_print(&t, stdout);
     table_done(&t);
+}
+
+/* As kubectl's -o name, for xargs: approve and deny take it. */
+static void print_names(const struct cli *cli, struct json_object *answer)
+{
+    for (size_t i = 0; i < object_count(answer, "approvals"); i++)
+        printf("%s%s\n", cli->cluster ? "approvalrequest.chaperone.dev/" : "",
+               object_text(object_at(answer, "approvals", i), "id"));
 }
 
 enum exit_code cmd_list(const struct cli *cli)
 {
     struct json_object *answer = NULL;
-    enum exit_code code = guardsocket_ask(cli, "list", NULL, &answer);
+    enum exit_code code = cli->cluster ? approvalrequest_list(cli, &answer)
+                                       : guardsocket_ask(cli, "list", NULL, &answer);
 
     if (code != EXIT_DONE)
         return code;
@@ -98,8 +112,10 @@ enum exit_code cmd_list(const struct cli *cli)
         code = object_print(cli, answer);
     else if (object_count(answer, "approvals") == 0)
         fputs("No requests for approval.\n", stderr);
+    else if (cli->output == OUTPUT_NAME)
+        print_names(cli, answer);
     else
-        print_table(answer, cli->output == OUTPUT_WIDE);
+        print_table(cli, answer);
     json_object_put(answer);
     return code;
 }

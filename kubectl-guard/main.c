@@ -2,6 +2,7 @@
  * kubectl-guard: what people do with guards. Start-up, help, and the table of commands.
  */
 #include "commands.h"
+#include "complete.h"
 
 #include <locale.h>
 #include <signal.h>
@@ -9,9 +10,8 @@
 #include <unistd.h>
 
 const struct option_spec global_options[] = {
-    {"socket", 0, "PATH",
-     "the guard's control socket (CHAPERONE_SOCKET, /run/chaperone/control.sock)"},
-    {"output", 'o', "FORMAT", "table, wide, json or yaml"},
+    {"socket", 0, "PATH", "ask the guard at this control socket, not a cluster (CHAPERONE_SOCKET)"},
+    {"output", 'o', "FORMAT", "table, wide, name, json or yaml"},
     {"json", 0, NULL, "the same as -o json"},
     {"no-color", 0, NULL, "no colours (also NO_COLOR; never when the output is no terminal)"},
     {"help", 'h', NULL, "this help; with a command, that command's"},
@@ -21,7 +21,7 @@ const struct option_spec global_options[] = {
 
 const struct command commands[] = {
     {"list", "", "requests for approval, pending ones first",
-     "Decided requests are kept for an hour.", list_options, 0, 0, cmd_list},
+     "Decided requests are kept for an hour.", list_options, 0, 0, cmd_list, .everywhere = true},
     {"show", "ID", "one request, whole",
      "Control characters, bidirectional overrides and invisible characters in the statement are\n"
      "shown as escapes (\\x1b, <U+202E>): what you see is what will run.",
@@ -35,50 +35,85 @@ const struct command commands[] = {
     {"deny", "ID [--reason R]", "deny a request", "One person's denial decides.", deny_options, 1,
      1, cmd_deny},
     {"watch", "", "requests as they come and are decided, until interrupted",
-     "Begins with what is pending. --json: one object a line.", NULL, 0, 0, cmd_watch},
+     "Begins with what is pending. --json: one object a line.", NULL, 0, 0, cmd_watch,
+     .everywhere = true},
     {"sessions", "[--spool DIR]", "live sessions; with --spool, recorded ones",
      "With --spool DIR no guard is asked: the records of the directory are listed and verified.",
-     sessions_options, 0, 0, cmd_sessions},
-    {"tail", "SESSION", "a session's record as it is written (all: every session)",
-     "Ends when the session does. --json: the record's lines as they are.", NULL, 1, 1, cmd_tail},
+     sessions_options, 0, 0, cmd_sessions, .everywhere = true},
+    {"tail", "SESSION | POD | all", "a session's record as it is written",
+     "Ends when the session does. POD: all sessions of one pod; all: every session of those "
+     "guards\n"
+     "that run now. --json: the record's lines as they are.",
+     NULL, 1, 1, cmd_tail, .everywhere = true},
     {"kill", "SESSION", "end a session", "Its client is told that an administrator ended it.", NULL,
-     1, 1, cmd_kill},
+     1, 1, cmd_kill, .everywhere = true},
     {"replay", "RECORD [--speed N]", "print a recorded session",
      "RECORD is a file; with --spool DIR also a session's name. At once, unless --speed says\n"
      "otherwise: 1 is as it was, 10 is ten times as fast. Values are as the agent saw them, that\n"
      "is masked. --json: the lines as they are. Exit code 1: the record was tampered with.",
-     replay_options, 1, 1, cmd_replay},
+     replay_options, 1, 1, cmd_replay, PLACE_FILES},
     {"verify", "RECORD...", "check that records are whole and unchanged",
      "A line a file: OK, UNSEALED (the end is missing: still open, cut off, or the guard died) or\n"
      "TAMPERED with the line where the chain breaks. Exit code 1 when any was tampered with, and\n"
      "with --strict when any is unsealed.",
-     verify_options, 1, SIZE_MAX, cmd_verify},
+     verify_options, 1, SIZE_MAX, cmd_verify, PLACE_FILES},
     {"export", "RECORD --asciicast F | --json F | --csv F", "convert a record",
      "F may be - for standard output. asciicast v2 plays with asciinema; csv has a row for each\n"
      "statement; json is one document.",
-     export_options, 1, 1, cmd_export},
-    {"explain", "--policies DIR --sql '...'", "what policies say about a statement, and why",
-     "Nothing is connected to: relations are not looked up, so a name without a schema is taken "
+     export_options, 1, 1, cmd_export, PLACE_FILES},
+    {"explain", "[--policies DIR] --sql '...'", "what policies say about a statement, and why",
+     "The policies are those of DIR, or of the cluster. The agent is --pod POD of the cluster, or\n"
+     "what --namespace, --service-account and --labels say. No database is connected to: relations "
+     "are not looked up, so a name without a schema is taken "
      "for\n"
      "the first schema of --search-path (public). Exit code 1: denied.",
-     explain_options, 0, 0, cmd_explain},
+     explain_options, 0, 0, cmd_explain, PLACE_POLICIES},
     {"test", "FILE...", "run tests of policies",
      "FILE is YAML: {policies: DIR, cases: [{name, sql, target, database, searchPath, agent:\n"
      "{namespace, serviceAccount, labels, groups}, expect: Allow|Deny|RequireApproval, rule}]}.\n"
-     "DIR is relative to the file. Exit code 1: a case failed.",
-     test_options, 1, SIZE_MAX, cmd_test},
-    {"status", "", "the guard's state", NULL, NULL, 0, 0, cmd_status},
+     "DIR is relative to the file. --from-cluster tries the policies that are in force there (-A: "
+     "of\n"
+     "all namespaces). Exit code 1: a case failed.",
+     test_options, 1, SIZE_MAX, cmd_test, PLACE_POLICIES, true},
+    {"status", "", "the guard's state; in a cluster, what to look at first when something is wrong",
+     "In a cluster: resources, webhook, namespaces, policies, guards. Exit code 1: something is "
+     "not\n"
+     "in order.",
+     NULL, 0, 0, cmd_status, .everywhere = true},
+    {"completion", "bash | zsh | fish", "a script that completes words in your shell",
+     "bash: source <(kubectl-guard completion bash). For `kubectl guard`, kubectl needs the "
+     "program\n"
+     "kubectl_complete-guard in PATH; make install puts it there.",
+     NULL, 1, 1, cmd_completion, PLACE_FILES},
     {0},
 };
 
-static void print_help(void)
+static void print_options(const struct command *c)
 {
-    puts("kubectl-guard: approve, watch and audit what AI agents do.\n\n"
-         "usage: kubectl-guard [--socket PATH] COMMAND [OPTIONS]\n\ncommands:");
-    for (const struct command *c = commands; c->name; c++)
-        printf("  %-10s %s\n", c->name, c->summary);
+    if (c && c->options) {
+        puts("\noptions:");
+        cli_print_options(c->options);
+    }
     puts("\noptions, for every command:");
     cli_print_options(global_options);
+    if (c && c->place == PLACE_FILES)
+        return;
+    puts("\noptions for a cluster, as kubectl's:");
+    cli_print_options(kubectl_options);
+}
+
+static void print_help(void)
+{
+    puts(
+        "kubectl-guard: approve, watch and audit what AI agents do.\n\n"
+        "usage: kubectl guard COMMAND [OPTIONS]                        a cluster, through kubectl\n"
+        "       kubectl-guard --socket PATH COMMAND [OPTIONS]          one guard, on this "
+        "machine\n\n"
+        "Without --socket and CHAPERONE_SOCKET the cluster is asked, with kubectl from PATH (or\n"
+        "KUBECTL) and its login.\n\ncommands:");
+    for (const struct command *c = commands; c->name; c++)
+        printf("  %-10s %s\n", c->name, c->summary);
+    print_options(NULL);
     puts("\nexit codes: 0 done, 1 the answer is no, 2 usage, 3 could not reach\n"
          "\nkubectl-guard COMMAND --help tells more about a command.");
 }
@@ -89,12 +124,7 @@ static void print_command_help(const struct command *c)
            c->args);
     if (c->help)
         printf("\n%s\n", c->help);
-    if (c->options) {
-        puts("\noptions:");
-        cli_print_options(c->options);
-    }
-    puts("\noptions, for every command:");
-    cli_print_options(global_options);
+    print_options(c);
 }
 
 static bool wants_color(const struct cli *cli)
@@ -103,6 +133,34 @@ static bool wants_color(const struct cli *cli)
 
     return isatty(STDOUT_FILENO) && !(no_color && no_color[0]) && !cli_option(cli, "no-color") &&
            !(term && strcmp(term, "dumb") == 0);
+}
+
+/* An option that would have no effect is a mistake: somebody meant another cluster or guard. */
+static enum exit_code check_place(const struct cli *cli)
+{
+    const struct command *c = cli->command;
+
+    for (size_t i = 0; i < cli->n_options; i++) {
+        const char *name = cli->options[i].name;
+        bool everywhere = strcmp(name, "all-namespaces") == 0;
+
+        if (!cli_find_option(kubectl_options, bytes_str(name)))
+            continue;
+        if (c->place == PLACE_FILES)
+            return cli_usage(cli, "--%s has no meaning here: %s reads files", name, c->name);
+        if (!cli->cluster && c->place == PLACE_GUARD)
+            return cli_usage(cli,
+                             "--%s is for a cluster, but the guard at %s is asked: leave it out, "
+                             "or leave out --socket and unset CHAPERONE_SOCKET",
+                             name, cli->socket);
+        if (everywhere && !c->everywhere)
+            return cli_usage(cli, "%s is about one namespace: name it with -n", c->name);
+        if (everywhere && cli_option(cli, "namespace"))
+            return cli_usage(cli, "-n and -A exclude each other");
+    }
+    if (cli->output == OUTPUT_NAME && c->run != cmd_list)
+        return cli_usage(cli, "-o name is for list");
+    return EXIT_DONE;
 }
 
 static enum exit_code run(struct cli *cli)
@@ -126,7 +184,7 @@ static enum exit_code run(struct cli *cli)
         return cli_usage(cli,
                          cli->n_args < c->min_args ? "something is missing" : "too many words");
     cli->color = wants_color(cli);
-    return c->run(cli);
+    return check_place(cli) == EXIT_DONE ? c->run(cli) : EXIT_USAGE;
 }
 
 int main(int argc, char **argv)
@@ -139,6 +197,8 @@ int main(int argc, char **argv)
     if (!setlocale(LC_CTYPE, "C.UTF-8"))
         setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_DFL);
+    if (argc > 1 && strcmp(argv[1], "__complete") == 0)
+        return complete(argc - 2, argv + 2);
     if (argc > 1 && strcmp(argv[1], "help") == 0)
         argv[1] = help;
     code = cli_parse(argc, argv, &cli, &err);

@@ -11,23 +11,33 @@
 #include <unistd.h>
 #include <yaml.h>
 
-struct json_object *object_parse(struct bytes line)
+struct json_object *object_parse_any(struct bytes text)
 {
     struct json_tokener *tok = json_tokener_new_ex(32);
     struct json_object *o = NULL;
 
     if (!tok)
         return NULL;
-    if (line.len && line.len < INT32_MAX) {
+    if (text.len && text.len < INT32_MAX) {
         json_tokener_set_flags(tok, JSON_TOKENER_STRICT);
-        o = json_tokener_parse_ex(tok, (const char *)line.p, (int)line.len);
+        o = json_tokener_parse_ex(tok, (const char *)text.p, (int)text.len);
     }
-    if (o && (!json_object_is_type(o, json_type_object) ||
-              json_tokener_get_parse_end(tok) != line.len)) {
+    if (o && json_tokener_get_parse_end(tok) != text.len) {
         json_object_put(o);
         o = NULL;
     }
     json_tokener_free(tok);
+    return o;
+}
+
+struct json_object *object_parse(struct bytes line)
+{
+    struct json_object *o = object_parse_any(line);
+
+    if (o && !json_object_is_type(o, json_type_object)) {
+        json_object_put(o);
+        o = NULL;
+    }
     return o;
 }
 

@@ -12,6 +12,9 @@ struct json_object;
 
 /* The object on a line, or NULL when there is none or something stands behind it. */
 struct json_object *object_parse(struct bytes line);
+/* The value that is the whole text, objects and arrays; NULL when there is none. */
+struct json_object *object_parse_any(struct bytes text);
+/* As json_object_put, for _cleanup_(object_put). */
 void object_put_p(struct json_object **o);
 
 struct json_object *object_get(struct json_object *o, const char *key);

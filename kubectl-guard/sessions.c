@@ -3,6 +3,7 @@
  */
 #include "approval_view.h"
 #include "commands.h"
+#include "guardpods.h"
 #include "guardsocket.h"
 #include "object.h"
 #include "recordfile.h"
@@ -18,11 +19,15 @@ const struct option_spec sessions_options[] = {
 
 /* ---- live ---- */
 
-static void live_row(struct table *t, struct json_object *s)
+static void live_row(const struct cli *cli, struct table *t, struct json_object *s)
 {
     char age[16];
 
     approval_view_age(object_text(s, "started"), false, age);
+    if (cli_option(cli, "all-namespaces"))
+        table_cell(t, object_text(s, "namespace"));
+    if (cli->cluster)
+        table_cell(t, object_text(s, "pod"));
     table_cell(t, object_text(s, "id"));
     table_cell(t, object_text(s, "target"));
     table_cell(t, object_text(s, "database"));
@@ -34,29 +39,63 @@ static void live_row(struct table *t, struct json_object *s)
     table_cellf(t, "%lld", (long long)object_number(s, "denied", 0));
 }
 
-static enum exit_code list_live(const struct cli *cli)
+/* The sessions of all guards, each with its pod. */
+static enum exit_code ask_pods(const struct cli *cli, struct json_object **ret)
 {
-    static const char *const headers[] = {"SESSION", "TARGET", "DATABASE",   "USER",   "CLIENT",
-                                          "STATE",   "AGE",    "STATEMENTS", "DENIED", NULL};
-    struct json_object *answer = NULL;
-    enum exit_code code = guardsocket_ask(cli, "sessions", NULL, &answer);
-    size_t n;
-    struct table t;
+    struct guardpods pods;
+    struct json_object *list;
+    enum exit_code code = guardpods_find(cli, &pods);
 
     if (code != EXIT_DONE)
         return code;
-    n = object_count(answer, "sessions");
-    if (cli->output >= OUTPUT_JSON) {
-        code = object_print(cli, answer);
-    } else if (n == 0) {
+    guardpods_ask(cli, &pods, (const char *const[]){"sessions", "-o", "json", NULL});
+    list = json_object_new_array();
+    for (size_t i = 0; i < pods.n; i++)
+        for (size_t k = 0; k < object_count(pods.all[i].answer, "sessions"); k++) {
+            struct json_object *s = object_at(pods.all[i].answer, "sessions", k);
+
+            if (!json_object_is_type(s, json_type_object))
+                continue;
+            json_object_object_add(s, "namespace", json_object_new_string(pods.all[i].namespace_));
+            json_object_object_add(s, "pod", json_object_new_string(pods.all[i].name));
+            json_object_array_add(list, json_object_get(s));
+        }
+    *ret = json_object_new_object();
+    json_object_object_add(*ret, "sessions", list);
+    json_object_object_add(*ret, "unreachable", guardpods_unreachable(&pods));
+    code = guardpods_complain(cli, &pods);
+    if (code == EXIT_DONE && pods.n && object_count(*ret, "sessions") == 0)
         fputs("No live sessions.\n", stderr);
-    } else {
-        table_init(&t, headers);
-        for (size_t i = 0; i < n; i++)
-            live_row(&t, object_at(answer, "sessions", i));
-        table_print(&t, stdout);
-        table_done(&t);
-    }
+    guardpods_done(&pods);
+    return code;
+}
+
+static void print_live(const struct cli *cli, struct json_object *answer)
+{
+    static const char *const headers[] = {"NAMESPACE", "POD",        "SESSION", "TARGET",
+                                          "DATABASE",  "USER",       "CLIENT",  "STATE",
+                                          "AGE",       "STATEMENTS", "DENIED",  NULL};
+    struct table t;
+
+    table_init(&t, headers + (cli_option(cli, "all-namespaces") ? 0 : cli->cluster ? 1 : 2));
+    for (size_t i = 0; i < object_count(answer, "sessions"); i++)
+        live_row(cli, &t, object_at(answer, "sessions", i));
+    table_print(&t, stdout);
+    table_done(&t);
+}
+
+static enum exit_code list_live(const struct cli *cli)
+{
+    struct json_object *answer = NULL;
+    enum exit_code code =
+        cli->cluster ? ask_pods(cli, &answer) : guardsocket_ask(cli, "sessions", NULL, &answer);
+
+    if (answer && cli->output >= OUTPUT_JSON)
+        object_print(cli, answer);
+    else if (object_count(answer, "sessions"))
+        print_live(cli, answer);
+    else if (code == EXIT_DONE && !cli->cluster)
+        fputs("No live sessions.\n", stderr);
     json_object_put(answer);
     return code;
 }

@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "guardsocket.h"
 #include "object.h"
+#include "status_cluster.h"
 #include "table.h"
 
 #include <json-c/json.h>
@@ -12,9 +13,12 @@ enum exit_code cmd_status(const struct cli *cli)
 {
     static const char *const headers[] = {"NAME", "VALUE", NULL};
     struct json_object *answer = NULL;
-    enum exit_code code = guardsocket_ask(cli, "status", NULL, &answer);
+    enum exit_code code;
     struct table t;
 
+    if (cli->cluster)
+        return status_cluster(cli);
+    code = guardsocket_ask(cli, "status", NULL, &answer);
     if (code != EXIT_DONE)
         return code;
     if (cli->output >= OUTPUT_JSON) {

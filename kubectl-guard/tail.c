@@ -4,13 +4,13 @@
 #include "commands.h"
 #include "guardsocket.h"
 #include "object.h"
-#include "transcript.h"
+#include "tail_pods.h"
 
 #include <json-c/json.h>
 #include <stdio.h>
 
-static void print_line(const struct cli *cli, struct transcript *t, struct bytes text,
-                       struct json_object *line)
+void tail_print(const struct cli *cli, struct transcript *t, const char *pod, struct bytes text,
+                struct json_object *line)
 {
     struct buffer out;
 
@@ -20,7 +20,15 @@ static void print_line(const struct cli *cli, struct transcript *t, struct bytes
     }
     buffer_init(&out, TRANSCRIPT_MAX);
     transcript_line(t, line, &out);
-    fwrite(out.p, 1, buffer_len(&out), stdout);
+    for (struct bytes rest = buffer_bytes(&out); pod && rest.len;) {
+        const uint8_t *nl = memchr(rest.p, '\n', rest.len);
+        size_t n = nl ? (size_t)(nl - rest.p) + 1 : rest.len;
+
+        printf("%s: %.*s", pod, (int)n, (const char *)rest.p);
+        rest = bytes_of(rest.p + n, rest.len - n);
+    }
+    if (!pod)
+        fwrite(out.p, 1, buffer_len(&out), stdout);
     fflush(stdout);
     buffer_done(&out);
 }
@@ -45,7 +53,7 @@ static enum exit_code follow(const struct cli *cli, struct guardsocket *s)
             return EXIT_NO;
         }
         if (line)
-            print_line(cli, &t, text, line);
+            tail_print(cli, &t, NULL, text, line);
         ended = !all && type && strcmp(type, "session.close") == 0;
         json_object_put(line);
     }
@@ -56,8 +64,11 @@ enum exit_code cmd_tail(const struct cli *cli)
 {
     struct json_object *fields;
     struct guardsocket s;
-    enum exit_code code = guardsocket_open(cli, &s);
+    enum exit_code code;
 
+    if (cli->cluster)
+        return tail_pods(cli);
+    code = guardsocket_open(cli, &s);
     if (code == EXIT_DONE) {
         fields = json_object_new_object();
         json_object_object_add(fields, "session", json_object_new_string(cli->args[0]));

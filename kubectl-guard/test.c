@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * test: cases that say what policies have to say.
  */
+#include "clusterpolicies.h"
 #include "commands.h"
 #include "judge.h"
 #include "object.h"
@@ -17,6 +18,7 @@
 
 const struct option_spec test_options[] = {
     {"policies", 0, "DIR", "use these policies instead of the file's"},
+    {"from-cluster", 0, NULL, "use the cluster's policies instead of the file's"},
     {0},
 };
 
@@ -26,6 +28,7 @@ struct suite { /* one file */
     struct policy_snapshot *policies;
     struct json_object *results; /* one object a case */
     bool failed;
+    enum exit_code code; /* EXIT_DONE unless it was said on stderr already */
 };
 
 struct test_case {
@@ -225,8 +228,14 @@ static int load_policies(struct suite *s, const struct cli *cli, const struct no
     const struct node *named = entry(root, "policies");
     const char *dir = cli_option(cli, "policies"), *slash = strrchr(s->file, '/');
 
+    if (cli_option(cli, "from-cluster")) {
+        s->code = clusterpolicies_load(cli, &s->policies);
+        return s->code == EXIT_DONE ? 0 : -EHOSTUNREACH;
+    }
     if (!dir && (!named || named->type != NODE_STRING))
-        return wrong(s, root, err, "the file has no policies: DIR");
+        return wrong(s, root, err,
+                     "the file has no policies: DIR (--policies DIR and --from-cluster "
+                     "name others)");
     if (!dir && named->text[0] != '/' && slash)
         dir = arena_printf(&s->arena, "%.*s/%s", (int)(slash - s->file), s->file, named->text);
     else if (!dir)
@@ -324,13 +333,18 @@ enum exit_code cmd_test(const struct cli *cli)
     struct json_object *answer = json_object_new_object();
     enum exit_code code = EXIT_DONE;
 
+    if (cli_option(cli, "from-cluster") && (cli_option(cli, "policies") || !cli->cluster))
+        code = cli_usage(cli, cli->cluster ? "--from-cluster and --policies exclude each other"
+                                           : "--from-cluster asks the cluster, and a socket is "
+                                             "named");
+
     json_object_object_add(answer, "cases", s.results);
     for (size_t i = 0; i < cli->n_args && code == EXIT_DONE; i++) {
         struct error err = {0};
 
         s.file = cli->args[i];
         if (run_file(&s, cli, &err) != 0)
-            code = cli_fail(EXIT_USAGE, "%s", err.text);
+            code = s.code ? s.code : cli_fail(EXIT_USAGE, "%s", err.text);
     }
     if (cli->output >= OUTPUT_JSON)
         object_print(cli, answer);

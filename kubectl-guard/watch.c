@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * watch: requests as they come and are decided.
  */
+#include "approvalrequest.h"
 #include "commands.h"
 #include "guardsocket.h"
 #include "object.h"
@@ -35,6 +36,8 @@ static void print_change(const struct cli *cli, struct json_object *a)
     buffer_init(&b, LINE_MAX_);
     strftime(now, sizeof now, "%H:%M:%S", localtime_r(&t, &tm));
     add_column(&b, now, 8);
+    if (cli_option(cli, "all-namespaces"))
+        add_column(&b, object_text(a, "namespace"), 16);
     add_column(&b, object_text(a, "id"), 12);
     if (cli->color)
         buffer_printf(&b, "\x1b[%sm", phase && strcmp(phase, "Pending") == 0 ? "33" : "32");
@@ -52,6 +55,24 @@ static void print_change(const struct cli *cli, struct json_object *a)
     printf("%.*s\n", (int)buffer_len(&b), (const char *)(b.p + b.start));
     fflush(stdout);
     buffer_done(&b);
+}
+
+/* In the shape of the control socket's lines. */
+static void print_request(const struct cli *cli, struct json_object *view)
+{
+    struct json_object *o;
+    const char *text;
+
+    if (cli->output < OUTPUT_JSON) {
+        print_change(cli, view);
+        return;
+    }
+    o = json_object_new_object();
+    json_object_object_add(o, "approval", json_object_get(view));
+    text =
+        json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    object_print_line(bytes_str(text));
+    json_object_put(o);
 }
 
 static enum exit_code follow(const struct cli *cli, struct guardsocket *s)
@@ -79,7 +100,11 @@ static enum exit_code follow(const struct cli *cli, struct guardsocket *s)
 enum exit_code cmd_watch(const struct cli *cli)
 {
     struct guardsocket s;
-    enum exit_code code = guardsocket_open(cli, &s);
+    enum exit_code code;
+
+    if (cli->cluster)
+        return approvalrequest_watch(cli, print_request);
+    code = guardsocket_open(cli, &s);
 
     if (code == EXIT_DONE)
         code = guardsocket_send(&s, "watch", NULL);

@@ -28,7 +28,9 @@ static void usage_errors_are_2(void **state)
     assert_int_equal(run(f, "verify", NULL), 2);
     assert_int_equal(run(f, "export", "x", NULL), 2);
     assert_int_equal(run(f, "replay", "x", "--speed", "fast", NULL), 2);
-    assert_int_equal(run(f, "explain", "--sql", "select 1", NULL), 2);
+    assert_int_equal(run(f, "explain", "--sql", "select 1", "--socket", "/x", NULL), 2);
+    assert_int_equal(run(f, "explain", "--policies", "/x", NULL), 2);
+    assert_int_equal(run(f, "completion", "tcsh", NULL), 2);
     assert_int_equal(run(f, "explain", "--policies", "/nonexistent", "--sql", "select 1", NULL), 2);
     assert_int_equal(run(f, "test", "/nonexistent", NULL), 2);
     assert_string_equal(f->out, "");

@@ -112,6 +112,9 @@ static inline int teardown(void **state)
     unlink(f->file);
     remove_at(f, "out");
     remove_at(f, "t.yaml");
+    remove_at(f, "kubectl");
+    remove_at(f, "args");
+    remove_at(f, "count");
     remove_at(f, "policies/p.yaml");
     remove_at(f, "policies");
     {
