@@ -63,7 +63,7 @@ BENCH    := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(BENCH_SRC))
 
 .DEFAULT_GOAL := all
 .SECONDARY:
-.PHONY: help all deps test test-fast test-unit test-asan test-tsan lint fuzz-smoke bench demo install clean programs \
+.PHONY: help all deps test test-fast test-unit test-asan test-tsan test-e2e lint fuzz-smoke bench demo install clean programs \
 	unit fuzz-targets bench-programs e2e-up e2e-down e2e-images
 
 help: ## this list
@@ -88,6 +88,8 @@ test-asan: ## unit and integration tests with AddressSanitizer and UBSan
 	tests/run asan
 test-tsan: ## unit and integration tests with ThreadSanitizer
 	tests/run tsan
+test-e2e: ## the scenarios on a real one-node cluster, which is started and stopped again
+	tests/run e2e
 fuzz-smoke: ## each fuzz target for a short while, from its corpus
 	tests/run fuzz
 lint: ## format, sizes, include directions, headers, cppcheck

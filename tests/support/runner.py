@@ -23,6 +23,9 @@ UNIT_DEADLINE = {"release": 120, "asan": 300, "tsan": 600}
 PYTEST_DEADLINE = {"release": 1200, "asan": 900, "tsan": 900}
 TEST_DEADLINE = {"release": 120, "asan": 300, "tsan": 600}
 BUILD_DEADLINE = 1200
+E2E_BUILD_DEADLINE = 1500  # Kubernetes itself is compiled the first time
+E2E_TEST_DEADLINE = 400
+E2E_DEADLINE = 1500
 FUZZ_SECONDS = 20
 
 
@@ -196,22 +199,17 @@ def count_junit(path):
     return tally
 
 
-def integration(variant, *, marks="", servers="15,18"):
-    broken = build(variant, "programs")
-    if broken:
-        return broken
+def run_pytest(folder, test_deadline, deadline, env, marks=""):
     with tempfile.TemporaryDirectory(prefix="chaperone-junit-") as work:
         report = pathlib.Path(work) / "junit.xml"
         argv = [CACHE / "venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider",
-                "--tb=short", "-rfE", "--continue-on-collection-errors",
-                f"--timeout={TEST_DEADLINE[variant]}", f"--junitxml={report}",
-                ROOT / "tests/integration"]
+                "--tb=short", "-rfE", "--continue-on-collection-errors", "--durations=8",
+                f"--timeout={test_deadline}", f"--junitxml={report}", ROOT / folder]
         if marks:
             argv += ["-m", marks]
-        status, _ = execute(argv, PYTEST_DEADLINE[variant], capture=False,
-                            env=environment(variant, CHAPERONE_PG=servers))
+        status, _ = execute(argv, deadline, capture=False, env=env)
         if status is None:
-            say("FAILED: the integration tests took too long and were ended")
+            say(f"FAILED: the tests in {folder} took too long and were ended")
         if not report.exists():
             return failed(f"pytest ended with status {status} and reported nothing")
         tally = count_junit(report)
@@ -219,6 +217,42 @@ def integration(variant, *, marks="", servers="15,18"):
         if status != 0 and tally.failed == 0:
             tally += failed(f"pytest ended with status {status}")
         return tally
+
+
+def integration(variant, *, marks="", servers="15,18"):
+    return build(variant, "programs") or run_pytest(
+        "tests/integration", TEST_DEADLINE[variant], PYTEST_DEADLINE[variant],
+        environment(variant, CHAPERONE_PG=servers), marks)
+
+
+# ---- end-to-end tests: a real cluster ----
+
+
+def script(path, deadline):
+    """None when it succeeded, else a Tally with one failure."""
+    status, output = execute([ROOT / path], deadline)
+    if status == 0:
+        return None
+    say(output[-6000:])
+    return failed(path + (" took too long" if status is None else f" ended with status {status}"))
+
+
+def end_to_end():
+    """Leaves a cluster running that was running before."""
+    if os.geteuid() != 0 and not os.environ.get("KUBECONFIG"):
+        say("skipped: needs root, or KUBECONFIG")
+        return Tally(0, 0, 1)
+    broken = build("release", "programs")
+    if broken:
+        return broken
+    was_up = execute([ROOT / "e2e/cluster/is-up"], 30)[0] == 0
+    try:
+        return script("e2e/cluster/up", E2E_BUILD_DEADLINE) or script("e2e/images/build", E2E_BUILD_DEADLINE) \
+            or run_pytest("e2e", E2E_TEST_DEADLINE, E2E_DEADLINE,
+                          environment("release", CHAPERONE_TEST_STRICT="1"))
+    finally:
+        if not was_up:
+            script("e2e/cluster/down", 120)
 
 
 # ---- fuzz targets ----
@@ -276,6 +310,7 @@ def sanitized(variant):
 
 RELEASE_UNIT = ("unit tests", lambda: unit("release"))
 CORPORA = ("fuzz corpora", fuzz)
+END_TO_END = ("end-to-end tests", end_to_end)
 MODES = {
     "unit": [RELEASE_UNIT],
     "fast": [RELEASE_UNIT,
@@ -285,8 +320,9 @@ MODES = {
     "asan": [*sanitized("asan"), CORPORA],
     "tsan": sanitized("tsan"),
     "fuzz": [("fuzzing", lambda: fuzz(FUZZ_SECONDS))],
+    "e2e": [END_TO_END],
     "all": [RELEASE_UNIT, ("integration tests", lambda: integration("release")),
-            *sanitized("asan"), CORPORA, *sanitized("tsan")],
+            *sanitized("asan"), CORPORA, *sanitized("tsan"), END_TO_END],
 }
 
 
