@@ -35,7 +35,7 @@ static const char help_text[] =
     "Records and people\n"
     "  --spool DIR                where records are written (required)\n"
     "  --control PATH             unix socket for kubectl-guard\n"
-    "  --status ADDR:PORT         /livez /readyz /metrics\n"
+    "  --status ADDR:PORT         /livez /readyz /metrics /policies\n"
     "  --trust DIR                writes the CA that the agent has to trust\n"
     "  --state DIR                the guard's own: keeps the CA's key across restarts\n"
     "\n"

@@ -3,6 +3,7 @@
  */
 #include "guard_status.h"
 
+#include "cluster/cluster.h"
 #include "net/address.h"
 #include "session/registry.h"
 #include "session/session.h"
@@ -15,6 +16,7 @@
 
 struct status {
     struct guard *guard;
+    struct cluster *cluster;
     struct MHD_Daemon *daemon;
 };
 
@@ -71,8 +73,8 @@ static void metrics(struct guard *g, struct buffer *b)
         {"record_failures_total", "counter", "Record writes that failed.",
          record_spool_failures(g->spool) + c->record_failures},
         {"policy_generation", "gauge", "Generation of the policy in force.", g->policy_generation},
-        {"policy_valid", "gauge", "1 when the newest policy files are in force.",
-         !g->policy_bad_since_ms},
+        {"policy_valid", "gauge", "1 when the newest policies are known and in force.",
+         !g->policy_bad_since_ms && !g->policy_unknown},
         {"policy_reload_failures_total", "counter", "Policy files refused.",
          c->policy_reload_failures},
         {"resident_bytes", "gauge", "Resident memory.", resident_bytes()},
@@ -81,13 +83,40 @@ static void metrics(struct guard *g, struct buffer *b)
     add_metrics(b, all, ARRAY_LEN(all));
 }
 
+static const char *policy_state(struct guard *g)
+{
+    if (atomic_load(&g->policy_unknown))
+        return "none yet: ";
+    if (!g->policy_error[0])
+        return "ok";
+    return guard_policy_stale(g) ? "out of date, everything is denied: "
+                                 : "last good one in force: ";
+}
+
 static void ready_text(struct guard *g, struct buffer *b)
 {
     pthread_mutex_lock(&g->policy_lock);
     buffer_printf(b, "recorder: %s\npolicy: %s%s\n",
-                  record_spool_healthy(g->spool) ? "ok" : "failing",
-                  g->policy_error[0] ? "last good one in force; refused: " : "ok", g->policy_error);
+                  record_spool_healthy(g->spool) ? "ok" : "failing", policy_state(g),
+                  g->policy_error);
     pthread_mutex_unlock(&g->policy_lock);
+}
+
+/* Which objects make up the policy in force: docs/kubernetes.md, "Policy status". */
+static void policies(struct guard *g, struct buffer *b)
+{
+    struct policy_snapshot *p = guard_policy(g);
+
+    buffer_add_u8(b, '{');
+    jsonw_ku64(b, "generation", policy_snapshot_generation(p));
+    jsonw_kstr(b, "digest", bytes_str(policy_snapshot_digest(p)));
+    policy_snapshot_unref(p);
+    pthread_mutex_lock(&g->policy_lock);
+    jsonw_kstr(b, "error", bytes_str(g->policy_error));
+    jsonw_key(b, "objects");
+    buffer_printf(b, "%s", g->policy_objects ? g->policy_objects : "[]");
+    pthread_mutex_unlock(&g->policy_lock);
+    buffer_append(b, "}\n", 2);
 }
 
 static enum MHD_Result reply(struct MHD_Connection *c, unsigned code, const char *type,
@@ -121,7 +150,7 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *c, const char *u
     (void)version, (void)data, (void)size, (void)state;
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
         code = MHD_HTTP_METHOD_NOT_ALLOWED;
-    buffer_init(&b, 256 * 1024);
+    buffer_init(&b, 8 << 20);
     if (code != MHD_HTTP_OK) {
         buffer_printf(&b, "only GET\n");
     } else if (strcmp(url, "/livez") == 0) {
@@ -131,9 +160,14 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *c, const char *u
         code = is_ready(s->guard) ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE;
     } else if (strcmp(url, "/metrics") == 0) {
         metrics(s->guard, &b);
+        if (s->cluster)
+            cluster_metrics(s->cluster, &b);
         type = "text/plain; version=0.0.4; charset=utf-8";
+    } else if (strcmp(url, "/policies") == 0) {
+        policies(s->guard, &b);
+        type = "application/json";
     } else {
-        buffer_printf(&b, "there are /livez, /readyz and /metrics\n");
+        buffer_printf(&b, "there are /livez, /readyz, /metrics and /policies\n");
         code = MHD_HTTP_NOT_FOUND;
     }
     rc = reply(c, code, type, &b);
@@ -141,8 +175,8 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *c, const char *u
     return rc;
 }
 
-int status_start(struct guard *g, const struct sockaddr *addr, struct status **ret,
-                 struct error *err)
+int status_start(struct guard *g, struct cluster *cluster, const struct sockaddr *addr,
+                 struct status **ret, struct error *err)
 {
     unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL;
     struct status *s = calloc(1, sizeof *s);
@@ -151,6 +185,7 @@ int status_start(struct guard *g, const struct sockaddr *addr, struct status **r
     if (!s)
         return error_set(err, -ENOMEM, "out of memory");
     s->guard = g;
+    s->cluster = cluster;
     if (addr->sa_family == AF_INET6)
         flags |= MHD_USE_IPv6;
     s->daemon =

@@ -9,8 +9,10 @@
 #include <sys/socket.h>
 
 struct status;
-int status_start(struct guard *g, const struct sockaddr *addr, struct status **ret,
-                 struct error *err) MUST_CHECK;
+struct cluster;
+/* cluster: NULL when standalone. */
+int status_start(struct guard *g, struct cluster *cluster, const struct sockaddr *addr,
+                 struct status **ret, struct error *err) MUST_CHECK;
 void status_stop(struct status *s); /* accepts NULL */
 /* control_config.status; arg is the guard. */
 void status_fields(struct buffer *out, void *arg);

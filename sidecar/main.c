@@ -2,6 +2,7 @@
  * chaperone-sidecar: start-up order, and the way down. README, "Follow a byte", says what
  * happens in between.
  */
+#include "cluster/cluster.h"
 #include "control/control.h"
 #include "guard_reload.h"
 #include "guard_status.h"
@@ -28,6 +29,7 @@
 struct services {
     struct guard guard;
     struct reload *reload;
+    struct cluster *cluster;
     struct status *status;
     struct control *control;
     struct listener *listener;
@@ -111,7 +113,19 @@ static int start_status(struct services *s, const struct options *o, struct erro
     rc = address_parse(o->status, &addr, err);
     if (rc)
         return error_prefix(err, rc, "--status");
-    return status_start(&s->guard, (struct sockaddr *)&addr, &s->status, err);
+    return status_start(&s->guard, s->cluster, (struct sockaddr *)&addr, &s->status, err);
+}
+
+static int start_policies(struct services *s, const struct options *o, struct error *err)
+{
+    const struct cluster_config c = {.guard = &s->guard,
+                                     .account_dir = o->kube_account,
+                                     .labels_file = o->labels_file,
+                                     .agent_token = o->agent_token,
+                                     .trust = o->trust};
+
+    return o->kubernetes ? cluster_start(&c, &s->cluster, err)
+                         : reload_start(&s->guard, o->policies, &s->reload, err);
 }
 
 static int start_control(struct services *s, const struct options *o, struct error *err)
@@ -119,6 +133,8 @@ static int start_control(struct services *s, const struct options *o, struct err
     struct control_config c = {.path = o->control,
                                .approvals = s->guard.approvals,
                                .spool = s->guard.spool,
+                               .decide_elsewhere =
+                                   o->kubernetes ? "use kubectl guard approve or deny" : NULL,
                                .status = status_fields,
                                .arg = &s->guard};
 
@@ -151,7 +167,7 @@ static int start(struct services *s, const struct options *o, struct error *err)
     if (rc == 0)
         rc = jobs_start(&g->jobs, err);
     if (rc == 0)
-        rc = reload_start(g, o->policies, &s->reload, err);
+        rc = start_policies(s, o, err);
     if (rc == 0)
         rc = start_loops(g, o->workers, err);
     if (rc == 0)
@@ -177,6 +193,7 @@ static void stop(struct services *s)
     for (unsigned i = 0; i < g->n_loops; i++)
         loop_stop(g->loops[i]);
     jobs_stop(g->jobs);
+    cluster_stop(s->cluster);
     sql_parser_stop(g->parser);
 }
 
