@@ -45,7 +45,8 @@ LDFLAGS_ALL  = -pthread -pie $(LDOPT_$(VARIANT)) $(LDFLAGS)
 LIB_DIRS := src-common sidecar/net sidecar/session sidecar/identity sidecar/policy sidecar/mask \
 	sidecar/record sidecar/approval sidecar/control sidecar/sql sidecar/proto sidecar/proto/postgres \
 	sidecar/proto/ssh sidecar/cluster src-common/kube
-LIB_SRC  := $(foreach d,$(LIB_DIRS),$(wildcard $(d)/*.c))
+LIB_SRC  := $(foreach d,$(LIB_DIRS),$(wildcard $(d)/*.c)) $(filter-out webhook/main.c,$(wildcard webhook/*.c))
+WEBHOOK_SRC := webhook/main.c
 GUARD_SRC   := sidecar/main.c $(wildcard sidecar/guard_*.c)
 INIT_SRC    := $(wildcard sidecar/init/*.c)
 KUBECTL_SRC := $(wildcard kubectl-guard/*.c)
@@ -56,7 +57,7 @@ BENCH_SRC   := $(wildcard tests/bench/*.c)
 comma := ,
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LIB      := $(BUILD)/libchaperone.a
-PROGRAMS := $(BIN)/chaperone-sidecar $(BIN)/chaperone-init $(BIN)/kubectl-guard
+PROGRAMS := $(BIN)/chaperone-sidecar $(BIN)/chaperone-init $(BIN)/kubectl-guard $(BIN)/chaperone-webhook
 UNIT     := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(UNIT_SRC))
 FUZZ     := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(FUZZ_SRC))
 BENCH    := $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(BENCH_SRC))
@@ -135,6 +136,8 @@ $(BIN)/chaperone-init: $(call obj,$(INIT_SRC)) $(LIB)
 	$(call link)
 $(BIN)/kubectl-guard: $(call obj,$(KUBECTL_SRC)) $(LIB)
 	$(call link)
+$(BIN)/chaperone-webhook: $(call obj,$(WEBHOOK_SRC)) $(LIB)
+	$(call link)
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
 	$(call link,-lcmocka)
 $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/obj/tests/support/fuzz_driver.o $(LIB)
@@ -144,7 +147,7 @@ $(BUILD)/tests/bench/%: $(BUILD)/obj/tests/bench/%.o $(LIB)
 $(BUILD)/tests/support/policy_words: $(BUILD)/obj/tests/support/policy_words.o $(LIB)
 	$(call link,-Wl$(comma)--wrap=suggestion_offer)
 
-ALL_SRC := $(LIB_SRC) $(GUARD_SRC) $(INIT_SRC) $(KUBECTL_SRC) $(UNIT_SRC)
+ALL_SRC := $(LIB_SRC) $(GUARD_SRC) $(INIT_SRC) $(KUBECTL_SRC) $(WEBHOOK_SRC) $(UNIT_SRC)
 compile_commands.json: Makefile
 	@printf '[' > $@.tmp; sep=; for f in $(ALL_SRC); do \
 	printf '%s\n{"directory":"%s","file":"%s","command":"%s"}' "$$sep" "$(CURDIR)" "$$f" \

@@ -109,7 +109,8 @@ static int check_filters(const struct policy_snapshot *s, const struct policy *p
 }
 
 /* Cluster policies name targets of any namespace; a guard sees only those of its own. */
-static int check_references(const struct policy_snapshot *s, struct error *err)
+static int check_references(const struct policy_snapshot *s, const struct policy_missing *missing,
+                            struct error *err)
 {
     int rc = 0;
 
@@ -118,7 +119,11 @@ static int check_references(const struct policy_snapshot *s, struct error *err)
         const struct target_ref *refs = p->targets.items;
 
         for (size_t j = 0; j < p->targets.n && rc == 0; j++) {
-            if (!p->cluster && !target_exists(s, p->namespace_, refs[j].name))
+            bool unknown = !p->cluster && !target_exists(s, p->namespace_, refs[j].name);
+
+            if (unknown && missing)
+                missing->tell(p->name, refs[j].index, refs[j].name, missing->arg);
+            else if (unknown)
                 rc = unknown_target(s, p, &refs[j], err);
             else
                 rc = check_filters(s, p, &refs[j], err);
@@ -127,22 +132,30 @@ static int check_references(const struct policy_snapshot *s, struct error *err)
     return rc;
 }
 
-static int finish(struct policy_snapshot *s, struct error *err)
+static int finish(struct policy_snapshot *s, const struct policy_missing *missing,
+                  struct error *err)
 {
     if (snapshot_finish(s) < 0)
         return no_memory(err);
-    return check_references(s, err);
+    return check_references(s, missing, err);
 }
 
 int policy_load_text(struct bytes yaml, const char *file_name, struct policy_snapshot **ret,
                      struct error *err)
+{
+    return policy_load_incomplete(yaml, file_name, NULL, ret, err);
+}
+
+int policy_load_incomplete(struct bytes yaml, const char *file_name,
+                           const struct policy_missing *missing, struct policy_snapshot **ret,
+                           struct error *err)
 {
     _cleanup_(policy_snapshot_unref) struct policy_snapshot *s = snapshot_new();
     int rc;
 
     if (!s)
         return no_memory(err);
-    if ((rc = load_text(s, yaml, file_name, err)) || (rc = finish(s, err)))
+    if ((rc = load_text(s, yaml, file_name, err)) || (rc = finish(s, missing, err)))
         return rc;
     *ret = take(&s);
     return 0;
@@ -253,7 +266,7 @@ int policy_load_dir(const char *dir, struct policy_snapshot **ret, struct error 
         return error_set(err, -errno, "%s: %m", dir);
     rc = load_files(s, fd, *dir ? dir : ".", err);
     close(fd);
-    if (rc || (rc = finish(s, err)))
+    if (rc || (rc = finish(s, NULL, err)))
         return rc;
     *ret = take(&s);
     return 0;

@@ -97,6 +97,17 @@ int policy_load_dir(const char *dir, struct policy_snapshot **ret, struct error 
 /* As policy_load_dir, from text, for tests, fuzzing and the API server's objects. */
 int policy_load_text(struct bytes yaml, const char *file_name, struct policy_snapshot **ret,
                      struct error *err) MUST_CHECK;
+/* Where objects come one by one a policy may name a GuardTarget that is not there yet. It covers
+ * nothing of that target until there is one. */
+struct policy_missing {
+    void (*tell)(const char *policy, size_t index, const char *target,
+                 void *arg); /* of spec.targets */
+    void *arg;
+};
+/* As policy_load_text, but targets that are not there are told to `missing`. */
+int policy_load_incomplete(struct bytes yaml, const char *file_name,
+                           const struct policy_missing *missing, struct policy_snapshot **ret,
+                           struct error *err) MUST_CHECK;
 struct policy_snapshot *policy_snapshot_ref(struct policy_snapshot *s);
 void policy_snapshot_unref(struct policy_snapshot *s); /* accepts NULL */
 DEFINE_CLEANUP(struct policy_snapshot *, policy_snapshot_unref)

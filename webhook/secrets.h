@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Which Secrets a namespace's GuardTargets name: the guard of each pod there mounts them, the agent
+ * may not have the logins among them.
+ */
+#pragma once
+
+#include "value.h"
+
+/* What the guard mounts besides, when it is there: the key of Token masks. */
+#define SECRETS_MASK_KEY "chaperone-mask-key"
+
+struct secrets {
+    struct json_object *mounted; /* list of names: sorted, each once */
+    struct json_object *logins;  /* of these the credentials, and the mask key */
+};
+
+/* From a list of GuardTarget objects. -ENOMEM. */
+int secrets_of_targets(struct json_object *targets, struct secrets *ret) MUST_CHECK;
+void secrets_done(struct secrets *s);
