@@ -1,0 +1,56 @@
+{{/* SPDX-License-Identifier: Apache-2.0 */}}
+
+{{/* Names are fixed: one installation in a cluster, and other parts rely on them (docs/kubernetes.md). */}}
+{{- define "chaperone.name" -}}chaperone-webhook{{- end }}
+{{- define "chaperone.configuration" -}}zz-chaperone{{- end }}
+
+{{- define "chaperone.selector" -}}
+app.kubernetes.io/name: chaperone
+app.kubernetes.io/component: webhook
+{{- end }}
+
+{{- define "chaperone.labels" -}}
+app.kubernetes.io/name: chaperone
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{/* (dict "root" $ "image" .Values.images.guard) */}}
+{{- define "chaperone.image" -}}
+{{- $registry := .root.Values.images.registry -}}
+{{- $name := ternary .image.repository (printf "%s/%s" $registry .image.repository) (empty $registry) -}}
+{{- if .image.digest -}}
+{{ $name }}@{{ .image.digest }}
+{{- else -}}
+{{ $name }}:{{ default .root.Chart.AppVersion .image.tag }}
+{{- end -}}
+{{- end }}
+
+{{/* Where injection happens: the same for webhooks and admission policies. */}}
+{{- define "chaperone.namespaceSelector" -}}
+matchLabels:
+  chaperone.dev/inject: enabled
+matchExpressions:
+- key: kubernetes.io/metadata.name
+  operator: NotIn
+  values: {{ append .Values.excludedNamespaces .Release.Namespace | uniq | toJson }}
+{{- end }}
+
+{{/* Mirrors of static pods, which the kubelet has started already; only nodes make them. */}}
+{{- define "chaperone.notMirror" -}}
+- name: not-a-mirror-pod
+  expression: >-
+    !(has(request.userInfo.groups) && 'system:nodes' in request.userInfo.groups &&
+    has(object.metadata.annotations) && 'kubernetes.io/config.mirror' in object.metadata.annotations)
+{{- end }}
+
+{{- define "chaperone.certificateSecret" -}}chaperone-webhook-tls{{- end }}
+
+{{- define "chaperone.injectCA" -}}
+{{- if eq .Values.certificates.mode "cert-manager" }}
+annotations:
+  cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ include "chaperone.certificateSecret" . }}
+{{- end }}
+{{- end }}
