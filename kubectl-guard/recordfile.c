@@ -47,15 +47,19 @@ void recordfile_close(struct recordfile *f)
 
 bool recordfile_next(struct recordfile *f, struct bytes *ret_text, struct json_object **ret_object)
 {
-    int r = lines_next(&f->lines, ret_text);
+    int r;
 
+    /* Blank lines end a record that a guard is writing, or was writing when it was killed. */
+    do
+        r = lines_next(&f->lines, ret_text);
+    while (r > 0 && ret_text->len == 0 && !f->check.ok);
     *ret_object = NULL;
     if (r < 0) {
         errno = -r;
         cli_fail(EXIT_NO, "%s: %m", f->path);
         return false;
     }
-    if (!ret_text->p)
+    if (ret_text->len == 0)
         return false;
     *ret_object = object_parse(*ret_text);
     return true;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Writes records: lines are chained in memory and leave in one write(2) a burst.
+ * Writes records: lines are chained in memory and leave together, a burst at a time.
  */
 #include "record.h"
 
 #include "chain.h"
+#include "file.h"
 #include "src-common/clock.h"
 
 #include <errno.h>
@@ -13,8 +14,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PENDING_MAX  (2 * RECORD_LINE_MAX)
-#define PENDING_KEEP ((size_t)256 << 10) /* memory a quiet record keeps between bursts */
+#define PENDING_MAX (2 * RECORD_LINE_MAX)
+/* Flushes between two ticks: what makes a record a busy one, or a quiet one again. */
+#define BUSY_FLUSHES  16
+#define QUIET_FLUSHES 4
+#define PENDING_KEEP  ((size_t)256 << 10) /* memory a quiet record keeps between bursts */
 
 struct record_spool {
     int dir_fd;
@@ -28,7 +32,8 @@ struct record_spool {
  * `written` bytes are in the file already: the part of a line that a short write left behind. */
 struct record {
     struct record_spool *spool;
-    int fd;
+    struct record_file file;
+    unsigned flushes; /* since the last tick */
     uint64_t seq;
     struct buffer pending;
     size_t written, line_at;
@@ -97,8 +102,7 @@ void record_spool_set_tap(struct record_spool *s, record_tap_fn *fn, void *arg)
 
 static void record_free(struct record *r)
 {
-    if (r->fd >= 0)
-        close(r->fd);
+    record_file_close(&r->file);
     buffer_done(&r->pending);
     free(r);
 }
@@ -107,7 +111,7 @@ int record_open(struct record_spool *s, const char *session_id, struct record **
 {
     char name[RECORD_SESSION_MAX + sizeof ".jsonl"];
     struct record *r;
-    int e;
+    int e, fd;
 
     if (!chain_session_ok(bytes_str(session_id)))
         return -EINVAL;
@@ -119,11 +123,11 @@ int record_open(struct record_spool *s, const char *session_id, struct record **
     memset(r->prev, '0', sizeof r->prev);
     memcpy(r->session, session_id, strlen(session_id) + 1);
     snprintf(name, sizeof name, "%s.jsonl", session_id);
-    r->fd = -1;
-    r->fd = openat(s->dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
-                   0600);
-    if (r->fd < 0) {
-        e = -errno;
+    fd = openat(s->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
+                0600);
+    e = -errno;
+    record_file_init(&r->file, fd);
+    if (fd < 0) {
         atomic_fetch_add(&s->failures, 1);
         record_free(r);
         return e;
@@ -244,18 +248,17 @@ int record_flush(struct record *r)
 {
     int e = 0;
 
+    r->flushes++;
     while (record_pending(r) > 0) {
         const uint8_t *p = r->pending.p + r->pending.start + r->written;
-        ssize_t n = write(r->fd, p, record_pending(r));
+        ssize_t n = record_file_append(&r->file, p, record_pending(r));
 
         if (n > 0) {
             r->written += (size_t)n;
             atomic_fetch_add(&r->spool->bytes, (uint64_t)n);
             continue;
         }
-        if (n < 0 && errno == EINTR)
-            continue;
-        e = n < 0 ? -errno : -EIO;
+        e = (int)n;
         atomic_fetch_add(&r->spool->failures, 1);
         atomic_store(&r->spool->unhealthy, true);
         break;
@@ -268,11 +271,31 @@ int record_flush(struct record *r)
     return e;
 }
 
+int record_tick(struct record *r)
+{
+    int e = record_flush(r);
+
+    if (r->flushes < QUIET_FLUSHES && record_file_settle(&r->file) != 0)
+        atomic_fetch_add(&r->spool->failures, 1);
+    if (r->flushes >= BUSY_FLUSHES && r->written == 0)
+        record_file_map(&r->file);
+    r->flushes = 0;
+    return e;
+}
+
+bool record_busy(const struct record *r)
+{
+    return r->file.window != NULL;
+}
+
 void record_close(struct record *r)
 {
     if (!r)
         return;
     drop_open_line(r);
+    /* The last lines are written, not copied: what ends a session never stands behind a blank. */
+    if (record_file_settle(&r->file) != 0)
+        atomic_fetch_add(&r->spool->failures, 1);
     /* A failure has been counted; there is nowhere left to keep the lines. */
     if (record_flush(r) != 0)
         atomic_store(&r->spool->unhealthy, true);

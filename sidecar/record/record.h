@@ -7,7 +7,7 @@
  *
  * A record belongs to its session's thread. Lines are formatted and chained in memory by
  * record_begin/record_end and reach the file in record_flush, which the session calls before it
- * forwards what they describe: one write(2) for a whole burst.
+ * forwards what they describe: one write for a whole burst (file.h).
  */
 #pragma once
 
@@ -37,6 +37,11 @@ int record_end(struct record *r) MUST_CHECK;
  * lost, and the caller must not forward. Short writes are continued, and a partial line is
  * completed by the next call. */
 int record_flush(struct record *r) MUST_CHECK;
+/* Flushes, and looks at how busy the record has been since the last tick: the lines of a busy one
+ * are copied into the file (file.h), those of a quiet one written. To be called every 50 to 500 ms
+ * while there are lines to flush, and on while record_busy says so. Without ticks it writes. */
+int record_tick(struct record *r) MUST_CHECK;
+bool record_busy(const struct record *r);
 size_t record_pending(const struct record *r); /* bytes not yet written */
 /* Flushes, closes. The session.close line is the caller's. Accepts NULL. */
 void record_close(struct record *r);

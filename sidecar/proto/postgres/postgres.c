@@ -268,8 +268,12 @@ static void flush_later(struct loop_timer *t)
 {
     struct pgsession *p = (struct pgsession *)((char *)t - offsetof(struct pgsession, flush_timer));
 
-    if (record_flush(p->session->record) != 0)
+    struct record *r = p->session->record;
+
+    if (record_tick(r) != 0)
         atomic_fetch_add(&p->session->guard->counters.record_failures, 1);
+    if (record_busy(r))
+        loop_timer_set(p->session->loop, t, FLUSH_AFTER_MS);
 }
 
 static void on_data(void *arg, enum side from, struct bytes chunk)
