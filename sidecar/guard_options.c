@@ -86,7 +86,7 @@ static const struct option long_options[] = {
     {"namespace", required_argument, NULL, OPT_NAMESPACE},
     {"pod", required_argument, NULL, OPT_POD},
     {"pod-uid", required_argument, NULL, OPT_POD_UID},
-    {"issuers", required_argument, NULL, OPT_LATER},
+    {"issuers", required_argument, NULL, OPT_ISSUERS},
     {"service-account", required_argument, NULL, OPT_SERVICE_ACCOUNT},
     {"labels", required_argument, NULL, OPT_LABELS},
     {"listen", required_argument, NULL, OPT_LISTEN},

@@ -156,6 +156,8 @@ static int start(struct services *s, const struct options *o, struct error *err)
     g->max_sessions = o->max_sessions;
     g->handshake_timeout_ms = o->handshake_timeout_s * 1000;
     g->policy_stale_after_ms = o->stale_after_s * 1000;
+    if (rc == 0 && o->issuers)
+        rc = issuers_load(o->issuers, &g->issuers, err);
     if (rc == 0)
         rc = record_spool_open(o->spool, &g->spool, err);
     if (rc == 0)

@@ -61,7 +61,7 @@ static int split(const char *text, size_t len, struct bytes parts[3], struct err
 static const char *const refused_members[] = {"jku", "jwk", "x5u", "x5c", "crit",
                                               "cty", "enc", "zip", "b64", "epk"};
 
-static int check_header(struct token *t, struct error *err)
+static int check_header(struct token_parts *t, struct error *err)
 {
     const char *alg = strictjson_string(t->header, "alg");
     const char *typ = strictjson_string(t->header, "typ");
@@ -84,7 +84,7 @@ static int check_header(struct token *t, struct error *err)
     return 0;
 }
 
-int token_parse(struct bytes text, struct token *ret, struct error *err)
+int token_parse(struct bytes text, struct token_parts *ret, struct error *err)
 {
     struct bytes parts[3];
     size_t n = 0;
@@ -109,7 +109,7 @@ int token_parse(struct bytes text, struct token *ret, struct error *err)
     return 0;
 }
 
-void token_done(struct token *t)
+void token_done(struct token_parts *t)
 {
     json_object_put(t->header);
     json_object_put(t->claims);
@@ -118,7 +118,8 @@ void token_done(struct token *t)
 
 /* ---- signature ---- */
 
-static int check_signature(const struct issuer *issuer, const struct token *t, struct error *err)
+static int check_signature(const struct issuer *issuer, const struct token_parts *t,
+                           struct error *err)
 {
     _cleanup_(jose_keys_unref) struct jose_keys *keys = NULL;
     struct jose_signed s = {t->text, t->signed_part, t->signature};
@@ -134,7 +135,7 @@ static int check_signature(const struct issuer *issuer, const struct token *t, s
     return rc ? error_set(err, rc, "the token's signature is wrong") : 0;
 }
 
-static int validate(const struct issuers *issuers, struct token *t, const struct agent *agent,
+static int validate(const struct issuers *issuers, struct token_parts *t, const struct agent *agent,
                     struct identity **ret, struct error *err)
 {
     const char *name = strictjson_string(t->claims, "iss");
@@ -155,7 +156,7 @@ static int validate(const struct issuers *issuers, struct token *t, const struct
 int token_validate(const struct issuers *issuers, struct bytes token, const struct agent *agent,
                    struct identity **ret, struct error *err)
 {
-    struct token *t = malloc(sizeof *t);
+    struct token_parts *t = malloc(sizeof *t);
     int rc;
 
     if (!t)

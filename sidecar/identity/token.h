@@ -11,6 +11,7 @@
 
 #define TOKEN_MAX_BYTES  16384u
 #define TOKEN_SKEW_S     60 /* clocks differ */
+#define TOKEN_GRACE_S    45 /* how long a session outlives its token; under a minute */
 #define TOKEN_MAX_GROUPS 200
 #define TOKEN_MAX_TEXT   256 /* bytes of a subject, group or claim */
 
@@ -35,6 +36,10 @@ int token_validate(const struct issuers *issuers, struct bytes token, const stru
 /* The agent with that identity: its groups and claims. Borrows from both. */
 struct agent token_agent(const struct agent *agent, const struct identity *id);
 
+/* Milliseconds until a session of that identity has to end: when its token expires (at_once), or a
+ * little before everybody's clock says that it has expired. 0: now. */
+uint64_t identity_left_ms(const struct identity *i, bool at_once);
+
 struct identity *identity_ref(struct identity *i);
 void identity_unref(struct identity *i); /* accepts NULL */
 DEFINE_CLEANUP(struct identity *, identity_unref)
@@ -43,7 +48,7 @@ void identity_describe(const struct identity *i, struct buffer *b);
 
 /* ---- the two halves, for tests and fuzzing ---- */
 
-struct token { /* taken apart, nothing believed */
+struct token_parts { /* taken apart, nothing believed */
     struct json_object *header, *claims;
     const char *kid; /* in header; NULL: none */
     enum jose_alg alg;
@@ -53,8 +58,8 @@ struct token { /* taken apart, nothing believed */
 };
 
 /* -EACCES, -ENOMEM. token_done in any case. */
-int token_parse(struct bytes text, struct token *ret, struct error *err) MUST_CHECK;
-void token_done(struct token *t); /* wipes */
+int token_parse(struct bytes text, struct token_parts *ret, struct error *err) MUST_CHECK;
+void token_done(struct token_parts *t); /* wipes */
 /* What the claims say, at that time. Only after the signature. */
 int token_check_claims(const struct issuer *issuer, struct json_object *claims,
                        const struct agent *agent, int64_t now_s, struct identity **ret,

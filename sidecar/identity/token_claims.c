@@ -367,6 +367,14 @@ void identity_unref(struct identity *i)
     free(i);
 }
 
+uint64_t identity_left_ms(const struct identity *i, bool at_once)
+{
+    uint64_t until = ((uint64_t)i->expires_at + (at_once ? 0 : TOKEN_GRACE_S)) * 1000;
+    uint64_t now = clock_wall_us() / 1000;
+
+    return until > now ? until - now : 0;
+}
+
 void identity_describe(const struct identity *i, struct buffer *b)
 {
     char expires[CLOCK_RFC3339_LEN + 1];

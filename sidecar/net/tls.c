@@ -365,7 +365,8 @@ int tls_authority_new(const char *trust_dir, const char *state_dir, struct tls_a
     SSL_CTX_set_min_proto_version(a->ctx, TLS1_2_VERSION);
     SSL_CTX_set_cert_cb(a->ctx, choose_certificate, NULL);
     SSL_CTX_set_alpn_select_cb(a->ctx, choose_alpn, NULL);
-    SSL_CTX_set_options(a->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_set_options(a->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION |
+                                    SSL_OP_CLEANSE_PLAINTEXT); /* tokens and passwords */
     SSL_CTX_set_session_cache_mode(a->ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_mode(a->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                  SSL_MODE_RELEASE_BUFFERS);
@@ -474,4 +475,49 @@ int tls_client_new(const struct target *t, const char *secrets_dir, const char *
                          t->tls_server_name ? t->tls_server_name : host);
     *ret = take(&ssl);
     return 0;
+}
+
+DEFINE_CLEANUP(BIO *, BIO_free)
+
+/* An encrypted key would make OpenSSL ask on a terminal. */
+static int no_password(char *buf, int size, int writing, void *arg)
+{
+    (void)buf, (void)size, (void)writing, (void)arg;
+    return -1;
+}
+
+static bool use_certificates(SSL *ssl, struct bytes pem)
+{
+    _cleanup_(BIO_free) BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.len);
+    bool ok = false;
+
+    for (bool first = true; bio; first = false) {
+        _cleanup_(X509_free) X509 *cert = PEM_read_bio_X509(bio, NULL, no_password, NULL);
+
+        if (!cert)
+            break;
+        ok =
+            first ? SSL_use_certificate(ssl, cert) == 1 : ok && SSL_add1_chain_cert(ssl, cert) == 1;
+    }
+    return ok;
+}
+
+int tls_client_certify(SSL *ssl, struct bytes certificates, struct bytes key, struct error *err)
+{
+    _cleanup_(BIO_free) BIO *bio = NULL;
+    _cleanup_(EVP_PKEY_free) EVP_PKEY *pkey = NULL;
+    int rc = 0;
+
+    if (certificates.len > INT_MAX || key.len > INT_MAX)
+        return error_set(err, -EINVAL, "tls.crt or tls.key is too long");
+    bio = BIO_new_mem_buf(key.p, (int)key.len);
+    pkey = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL) : NULL;
+    if (!use_certificates(ssl, certificates))
+        rc = error_set(err, -EINVAL, "tls.crt is no certificate in PEM");
+    else if (!pkey)
+        rc = error_set(err, -EINVAL, "tls.key is no unencrypted private key in PEM");
+    else if (SSL_use_PrivateKey(ssl, pkey) != 1 || SSL_check_private_key(ssl) != 1)
+        rc = error_set(err, -EINVAL, "tls.key is not the key of tls.crt");
+    ERR_clear_error();
+    return rc;
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "sidecar/policy/policy.h"
+#include "src-common/bytes.h"
 
 #include <openssl/ssl.h>
 
@@ -30,3 +31,7 @@ int tls_server_new(struct tls_authority *a, const char *address, const char *alp
  * secrets_dir/<secret>/<key> or the system's roots. `host` is what was dialled. */
 int tls_client_new(const struct target *t, const char *secrets_dir, const char *host, SSL **ret,
                    struct error *err) MUST_CHECK;
+/* Gives a client-side SSL a certificate (with its chain) and the key to it, both PEM. Before the
+ * handshake. -EINVAL, with a reason that says nothing of the key. */
+int tls_client_certify(SSL *ssl, struct bytes certificates, struct bytes key,
+                       struct error *err) MUST_CHECK;

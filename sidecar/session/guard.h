@@ -6,6 +6,7 @@
 
 #include "jobs.h"
 #include "sidecar/approval/approval.h"
+#include "sidecar/identity/token.h"
 #include "sidecar/mask/mask.h"
 #include "sidecar/net/loop.h"
 #include "sidecar/net/tls.h"
@@ -18,7 +19,8 @@
 
 struct guard_counters { /* /metrics */
     _Atomic uint64_t sessions_total, sessions_refused, statements, denied, approvals, masked_values,
-        parse_misses, record_failures, policy_reload_failures, auth_failures;
+        parse_misses, record_failures, policy_reload_failures, auth_failures, tokens_accepted,
+        tokens_refused, injected_logins;
     _Atomic uint64_t bytes_to_client, bytes_to_upstream;
 };
 
@@ -27,6 +29,7 @@ struct guard {
     _Atomic(const char *const *) labels;
     char identity[300];      /* "system:serviceaccount:NS:SA" or what stands for it */
     const char *secrets_dir; /* or NULL */
+    struct issuers *issuers; /* whose tokens are trusted; NULL: none are taken */
     unsigned max_sessions;
     unsigned handshake_timeout_ms;
     unsigned policy_stale_after_ms;

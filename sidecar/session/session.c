@@ -46,6 +46,7 @@ void session_unref(struct session *s)
     if (atomic_fetch_sub(&s->refs, 1) != 1)
         return;
     policy_snapshot_unref(s->snapshot);
+    identity_unref(s->identity);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
@@ -96,6 +97,25 @@ void session_to_loop(struct session *s, struct loop_task *start)
     pthread_mutex_unlock(&s->lock);
 }
 
+/* ---- who it is ---- */
+
+void session_identify(struct session *s, struct identity *id)
+{
+    s->identity = id;
+}
+
+struct agent session_agent(const struct session *s)
+{
+    struct agent a = guard_agent(s->guard);
+
+    return s->identity ? token_agent(&a, s->identity) : a;
+}
+
+const char *session_identity_name(const struct session *s)
+{
+    return s->identity ? s->identity->name : s->guard->identity;
+}
+
 /* ---- where it goes ---- */
 
 static const struct target *find_captured(struct session *s)
@@ -125,7 +145,7 @@ static bool egress_name_matches(const char *name, void *arg)
 static bool egress_permitted(struct session *s)
 {
     struct sockaddr *to = (struct sockaddr *)&s->origin.original;
-    struct agent agent = guard_agent(s->guard);
+    struct agent agent = session_agent(s);
 
     return policy_egress_allowed(s->snapshot, &agent, to, NULL) ||
            policy_egress_names(s->snapshot, &agent, address_port(to), egress_name_matches, to);
@@ -229,7 +249,7 @@ static void record_agent(struct buffer *b, const struct agent *a)
 int session_record_open(struct session *s)
 {
     int rc = record_open(s->guard->spool, s->id, &s->record);
-    struct agent agent = guard_agent(s->guard);
+    struct agent agent = session_agent(s);
     struct buffer *b;
 
     if (rc)

@@ -29,6 +29,7 @@ struct session {
     char id[SESSION_ID_LEN + 1];
     struct guard *guard;
     struct listener_origin origin;
+    struct identity *identity; /* of a verified token, set at login, once; NULL: there was none */
     struct policy_snapshot *snapshot;
     const struct target *target; /* NULL: egress */
     char target_name[128];       /* for showing: target itself is swapped with the snapshot */
@@ -84,6 +85,14 @@ void session_end(struct session *s, const char *reason);
 /* Whether the policy in force would relay bytes to the same destination, for a session that is
  * doing so. Any thread that holds a reference; may block: names are resolved. */
 bool session_still_permitted(const struct session *s);
+/* The session is that identity's from here on; takes over the reference. Before the session has a
+ * loop, at most once. */
+void session_identify(struct session *s, struct identity *id);
+/* The pod's agent as it is now, with what the token adds. Borrows from the session. */
+struct agent session_agent(const struct session *s);
+/* Who the session is, for records and approvals: the token's name or the pod's account. */
+const char *session_identity_name(const struct session *s);
+
 /* Opens the upstream connection. err is for the client and the record. */
 int session_connect(struct session *s, struct error *err) MUST_CHECK;
 /* Host name or address for verifying the upstream's certificate. */

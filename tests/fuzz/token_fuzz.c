@@ -73,7 +73,7 @@ static const struct jose_key *lost_key(void)
 
 static void fuzz_token(struct bytes text)
 {
-    static struct token t;
+    static struct token_parts t;
     struct error err = {""};
 
     if (token_parse(text, &t, &err) == 0) {

@@ -141,6 +141,7 @@ int pgcollector_context(struct pgcollector *c, struct session *s, const char *da
                         struct error *err)
 {
     struct catalog *catalog = pgcatalog_find(s->target->name, database, user, c->digest);
+    const struct agent agent = session_agent(s);
     char *search_path = NULL;
     int rc = 0;
 
@@ -153,8 +154,9 @@ int pgcollector_context(struct pgcollector *c, struct session *s, const char *da
         struct bytes path = buffer_bytes(&c->search_path);
 
         search_path = strndup(path.len ? (const char *)path.p : "", path.len);
-        rc = search_path ? pgcontext_get(s->guard, s->snapshot, s->target, database, catalog,
-                                         search_path, ret, err)
+        rc = search_path ? pgcontext_get(&(struct pgcontext_for){s->guard, &agent, s->snapshot,
+                                                                 s->target, database},
+                                         catalog, search_path, ret, err)
                          : error_set(err, -ENOMEM, "out of memory");
     }
     catalog_unref(catalog);

@@ -145,21 +145,20 @@ static bool same_search_path(const struct pgcontext *c, const char *text)
     return *text == '\0';
 }
 
-static int build(struct pgcontext *c, struct policy_snapshot *snapshot, const struct target *target,
-                 const char *search_path, struct error *err)
+static int build(struct pgcontext *c, const struct pgcontext_for *whose, const char *search_path,
+                 struct error *err)
 {
-    const struct agent agent = guard_agent(c->guard);
     const struct column_mask *masks;
     uint32_t detectors;
     size_t n_masks;
     int rc;
 
-    rc = policy_view_new(snapshot, &agent, target, c->database, &c->view);
+    rc = policy_view_new(whose->snapshot, whose->agent, whose->target, c->database, &c->view);
     if (rc == 0)
         rc = split_search_path(c, search_path);
     if (rc)
         return error_set(err, rc, "out of memory");
-    c->policy_generation = policy_snapshot_generation(snapshot);
+    c->policy_generation = policy_snapshot_generation(whose->snapshot);
     c->recording = policy_view_recording(c->view);
     masks = policy_view_column_masks(c->view, &n_masks);
     rc = maskmap_new(c->catalog, masks, n_masks, &c->masks, err);
@@ -180,8 +179,8 @@ static struct pgcontext *find_context(const struct pgcontext *want, const char *
         struct pgcontext *c = contexts[i];
 
         if (c && c->policy_generation == want->policy_generation && c->catalog == want->catalog &&
-            strcmp(c->target, want->target) == 0 && strcmp(c->database, want->database) == 0 &&
-            same_search_path(c, search_path))
+            strcmp(c->token_key, want->token_key) == 0 && strcmp(c->target, want->target) == 0 &&
+            strcmp(c->database, want->database) == 0 && same_search_path(c, search_path))
             return pgcontext_ref(c);
     }
     return NULL;
@@ -196,6 +195,7 @@ static void remember_context(struct pgcontext *c)
     for (unsigned i = 0; i < MAX_CONTEXTS; i++) {
         bool outdated = contexts[i] && (contexts[i]->policy_generation != c->policy_generation ||
                                         (contexts[i]->catalog != c->catalog &&
+                                         strcmp(contexts[i]->token_key, c->token_key) == 0 &&
                                          strcmp(contexts[i]->target, c->target) == 0 &&
                                          strcmp(contexts[i]->database, c->database) == 0));
 
@@ -210,9 +210,8 @@ static void remember_context(struct pgcontext *c)
         pgcontext_unref(old[i]);
 }
 
-int pgcontext_get(struct guard *g, struct policy_snapshot *snapshot, const struct target *target,
-                  const char *database, struct catalog *catalog, const char *search_path,
-                  struct pgcontext **ret, struct error *err)
+int pgcontext_get(const struct pgcontext_for *whose, struct catalog *catalog,
+                  const char *search_path, struct pgcontext **ret, struct error *err)
 {
     struct pgcontext *c = calloc(1, sizeof *c), *found;
     int rc;
@@ -220,13 +219,15 @@ int pgcontext_get(struct guard *g, struct policy_snapshot *snapshot, const struc
     if (!c)
         return error_set(err, -ENOMEM, "out of memory");
     c->serial = atomic_fetch_add(&next_serial, 1);
-    c->guard = g;
+    c->guard = whose->guard;
     c->refs = 1;
-    c->policy_generation = policy_snapshot_generation(snapshot);
+    c->policy_generation = policy_snapshot_generation(whose->snapshot);
     c->checked_ms = clock_mono_ms();
     c->catalog = catalog_ref(catalog);
-    snprintf(c->target, sizeof c->target, "%s", target->name);
-    snprintf(c->database, sizeof c->database, "%s", database);
+    snprintf(c->target, sizeof c->target, "%s", whose->target->name);
+    snprintf(c->database, sizeof c->database, "%s", whose->database);
+    if (whose->agent->token_key)
+        snprintf(c->token_key, sizeof c->token_key, "%s", whose->agent->token_key);
     pthread_mutex_lock(&contexts_lock);
     found = find_context(c, search_path);
     pthread_mutex_unlock(&contexts_lock);
@@ -236,7 +237,7 @@ int pgcontext_get(struct guard *g, struct policy_snapshot *snapshot, const struc
         *ret = found;
         return 0;
     }
-    rc = build(c, snapshot, target, search_path, err);
+    rc = build(c, whose, search_path, err);
     if (rc) {
         pgcontext_unref(c);
         return rc;

@@ -38,6 +38,7 @@ struct pgcontext {
     struct detector_set *detectors; /* NULL: none */
     enum mask_method detector_method[DETECTOR_COUNT];
     char target[128], database[64];
+    char token_key[65];                               /* of the agent's identity; empty: no token */
     char *search_path[PGCONTEXT_MAX_SEARCH_PATH + 1]; /* NULL-terminated */
     _Atomic uint64_t checked_ms; /* when a session last set out to see whether the schema is still
                                     this one */
@@ -49,9 +50,15 @@ struct pgcontext {
 /* Finds or builds the context. Blocks (compiles detectors, follows masks through views): not on
  * a loop. Takes a reference on snapshot's view and on catalog. `search_path` is newline-separated.
  */
-int pgcontext_get(struct guard *g, struct policy_snapshot *snapshot, const struct target *target,
-                  const char *database, struct catalog *catalog, const char *search_path,
-                  struct pgcontext **ret, struct error *err) MUST_CHECK;
+struct pgcontext_for { /* whose context */
+    struct guard *guard;
+    const struct agent *agent;
+    struct policy_snapshot *snapshot;
+    const struct target *target;
+    const char *database;
+};
+int pgcontext_get(const struct pgcontext_for *whose, struct catalog *catalog,
+                  const char *search_path, struct pgcontext **ret, struct error *err) MUST_CHECK;
 struct pgcontext *pgcontext_ref(struct pgcontext *c);
 void pgcontext_unref(struct pgcontext *c); /* accepts NULL */
 

@@ -89,7 +89,7 @@ static enum approval_answer ask(struct pgflow *f, const struct pgapproval_subjec
     struct approval_ask a = {.session = f->session->id,
                              .pod = g->agent.pod,
                              .service_account = g->agent.service_account,
-                             .identity = g->identity,
+                             .identity = session_identity_name(f->session),
                              .target = f->context->target,
                              .database = f->database,
                              .user = f->user,

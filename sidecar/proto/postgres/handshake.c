@@ -13,13 +13,22 @@
 
 int pghandshake_fail(struct pghandshake *h, const char *sqlstate, const char *fmt, ...)
 {
-    struct pgwire_error e = {"FATAL", sqlstate, h->failure, NULL, NULL};
-    struct buffer out;
     va_list ap;
 
     va_start(ap, fmt);
     vsnprintf(h->failure, sizeof h->failure, fmt, ap);
     va_end(ap);
+    snprintf(h->sqlstate, sizeof h->sqlstate, "%s", sqlstate);
+    if (!h->quiet)
+        pghandshake_tell(h);
+    return -1;
+}
+
+void pghandshake_tell(struct pghandshake *h)
+{
+    struct pgwire_error e = {"FATAL", h->sqlstate, h->failure, NULL, NULL};
+    struct buffer out;
+
     buffer_init(&out, 4096);
     pgwire_add_error(&out, false, &e);
     /* It may be gone already, or be the reason: nothing depends on its hearing this. */
@@ -27,7 +36,6 @@ int pghandshake_fail(struct pghandshake *h, const char *sqlstate, const char *fm
         conn_write_all_by(&h->session->client, buffer_bytes(&out), clock_mono_ms() + 1000) != 0)
         h->session->client.eof = true;
     buffer_done(&out);
-    return -1;
 }
 
 int pghandshake_read(struct pghandshake *h, struct conn *from, bool backend, struct pgwire_msg *ret)
@@ -204,10 +212,17 @@ static void record_auth(struct pghandshake *h, bool ok)
     if (!h->session->record)
         return;
     b = record_begin(h->session->record, "auth");
-    jsonw_kstr(b, "user", bytes_str(h->startup.user));
+    jsonw_kstr(b, "outcome", bytes_str(ok ? "Accepted" : "Refused"));
+    jsonw_kstr(b, "user", bytes_str(h->asked_user));
+    if (h->session->target->credentials_secret)
+        jsonw_kstr(b, "upstreamUser", bytes_str(h->startup.user));
+    if (h->startup.role[0])
+        jsonw_kstr(b, "role", bytes_str(h->startup.role));
     jsonw_kstr(b, "database", bytes_str(h->startup.database));
     jsonw_kstr(b, "method", bytes_str(h->method ? h->method : ""));
-    jsonw_kstr(b, "identity", bytes_str(h->session->guard->identity));
+    jsonw_kstr(b, "identity", bytes_str(session_identity_name(h->session)));
+    if (h->session->identity)
+        identity_describe(h->session->identity, b);
     jsonw_key(b, "ok");
     buffer_append(b, ok ? "true" : "false", ok ? 4 : 5);
     if (!ok)
@@ -219,30 +234,12 @@ static void record_auth(struct pghandshake *h, bool ok)
         atomic_fetch_add(&h->session->guard->counters.record_failures, 1);
 }
 
-/* An agent that no policy selects here is not let through to try. */
-static int check_policy(struct pghandshake *h)
+/* Connects and logs in, one way or the other. */
+static int enter(struct pghandshake *h)
 {
-    struct session *s = h->session;
-    const struct agent agent = guard_agent(s->guard);
-    struct policy_view *v = NULL;
-    bool empty;
-
-    /* Until the guard can log in by itself it must not pretend: the agent's login would go where
-     * the policy says it has none. */
-    if (s->target->credentials_secret)
-        return pghandshake_fail(
-            h, "0A000",
-            "GuardTarget \"%s\" has credentials, which this version of the guard cannot use yet",
-            s->target->name);
-    if (policy_view_new(s->snapshot, &agent, s->target, h->startup.database, &v) != 0)
-        return pghandshake_fail(h, "53200", "out of memory");
-    empty = policy_view_empty(v);
-    policy_view_unref(v);
-    if (empty)
-        return pghandshake_fail(
-            h, "28000", "no GuardPolicy lets this agent use database \"%s\" of target \"%s\"",
-            h->startup.database, s->target->name);
-    return 0;
+    if (h->session->target->credentials_secret)
+        return pghandshake_inject(h);
+    return pghandshake_upstream(h) == 0 ? pghandshake_login(h) : -1;
 }
 
 enum pghandshake_result pghandshake_run(struct pghandshake *h, struct session *s)
@@ -257,13 +254,14 @@ enum pghandshake_result pghandshake_run(struct pghandshake *h, struct session *s
     if (rc == 0)
         return PGHANDSHAKE_CANCEL;
     if (rc > 0) {
+        memcpy(h->asked_user, h->startup.user, sizeof h->asked_user);
         session_describe(s, h->startup.user, h->startup.database);
         rc = session_record_open(s);
-        rc = rc ? pghandshake_fail(h, "58030", "the session cannot be recorded") : check_policy(h);
+        rc = rc ? pghandshake_fail(h, "58030", "the session cannot be recorded")
+                : pghandshake_identify(h);
         if (rc == 0)
-            rc = pghandshake_upstream(h);
-        if (rc == 0)
-            rc = pghandshake_login(h);
+            rc = enter(h);
+        session_describe(s, h->startup.user, h->startup.database);
         if (rc == 0)
             rc = read_greeting(h);
         if (rc == 0)
@@ -283,6 +281,7 @@ void pghandshake_done(struct pghandshake *h)
 {
     pgcontext_unref(h->context);
     free(h->search_path);
+    credential_done(&h->credential);
     buffer_wipe(&h->in);
     buffer_done(&h->greeting);
     explicit_bzero(h, sizeof *h);

@@ -216,6 +216,12 @@ static int upstream_tls(struct pghandshake *h)
         return pghandshake_fail(h, "08P01",
                                 "the upstream sent unencrypted data after agreeing to TLS");
     rc = tls_client_new(s->target, s->guard->secrets_dir, session_upstream_host(s), &ssl, &err);
+    if (rc == 0 && h->credential.tls_cert.len) {
+        rc = tls_client_certify(ssl, secret_bytes(&h->credential.tls_cert),
+                                secret_bytes(&h->credential.tls_key), &err);
+        if (rc)
+            SSL_free(ssl);
+    }
     if (rc == 0)
         rc = conn_tls_connect_by(&s->upstream, ssl, h->deadline_ms, &err);
     if (rc)

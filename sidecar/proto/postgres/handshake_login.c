@@ -13,15 +13,6 @@
 #include <errno.h>
 #include <stdio.h>
 
-enum auth { /* AuthenticationXXX codes, manual 55.7 */
-            AUTH_OK = 0,
-            AUTH_CLEARTEXT = 3,
-            AUTH_MD5 = 5,
-            AUTH_SASL = 10,
-            AUTH_SASL_CONTINUE = 11,
-            AUTH_SASL_FINAL = 12,
-};
-
 static int send_to(struct pghandshake *h, struct conn *c, struct bytes b)
 {
     int rc = conn_write_all_by(c, b, h->deadline_ms);
@@ -55,7 +46,7 @@ static int relay_answer(struct pghandshake *h)
 
 static int ask_password(struct pghandshake *h, struct secret *password)
 {
-    static const uint8_t request[] = {'R', 0, 0, 0, 8, 0, 0, 0, AUTH_CLEARTEXT};
+    static const uint8_t request[] = {'R', 0, 0, 0, 8, 0, 0, 0, PGAUTH_CLEARTEXT};
     struct pgwire_msg m;
     struct bytes text;
 
@@ -78,11 +69,8 @@ static int expect_auth(struct pghandshake *h, uint32_t code, struct bytes *ret)
 
     if (rc)
         return pghandshake_fail(h, "08006", "upstream during login: %s", strerror(-rc));
-    if (m.type == PGWIRE_B_ERROR) {
-        snprintf(h->failure, sizeof h->failure, "upstream refused the login");
-        (void)!conn_write_all_by(&h->session->client, m.raw, h->deadline_ms);
-        return -1;
-    }
+    if (m.type == PGWIRE_B_ERROR)
+        return pghandshake_refused(h, &m);
     if (m.type != PGWIRE_B_AUTHENTICATION || m.body.len < 4 || get_be32(m.body.p) != code)
         return pghandshake_fail(h, "08P01", "unexpected message from the upstream during login");
     *ret = (struct bytes){m.body.p + 4, m.body.len - 4};
@@ -121,7 +109,7 @@ static int scram_exchange(struct pghandshake *h, struct scram_client *c, struct 
     if (rc == 0)
         rc = send_sasl(h, "SCRAM-SHA-256", buffer_bytes(&out));
     if (rc == 0)
-        rc = expect_auth(h, AUTH_SASL_CONTINUE, &in);
+        rc = expect_auth(h, PGAUTH_SASL_CONTINUE, &in);
     buffer_reset(&out, 0);
     if (rc == 0) {
         rc = scram_client_final(c, password, in, &out, &err);
@@ -131,32 +119,13 @@ static int scram_exchange(struct pghandshake *h, struct scram_client *c, struct 
     if (rc == 0)
         rc = send_sasl(h, NULL, buffer_bytes(&out));
     if (rc == 0)
-        rc = expect_auth(h, AUTH_SASL_FINAL, &in);
+        rc = expect_auth(h, PGAUTH_SASL_FINAL, &in);
     if (rc == 0 && scram_client_verify(c, in) != 0)
         rc =
             pghandshake_fail(h, "28000", "the upstream could not prove that it knows the password");
     buffer_wipe(&out);
     return rc;
 }
-
-static int login_ourselves(struct pghandshake *h)
-{
-    struct secret password = {0};
-    struct scram_client c;
-    int rc;
-
-    h->method = "scram-sha-256 (by the guard)";
-    rc = ask_password(h, &password);
-    if (rc == 0) {
-        rc = scram_client_init(&c) ? pghandshake_fail(h, "58000", "no randomness")
-                                   : scram_exchange(h, &c, secret_bytes(&password));
-        scram_client_done(&c);
-    }
-    secret_done(&password);
-    return rc;
-}
-
-/* ---- relaying ---- */
 
 static bool offers(struct bytes list, const char *mechanism)
 {
@@ -169,6 +138,36 @@ static bool offers(struct bytes list, const char *mechanism)
     return false;
 }
 
+int pghandshake_scram(struct pghandshake *h, struct bytes mechanisms, struct bytes password)
+{
+    struct scram_client c;
+    int rc;
+
+    if (!offers(mechanisms, "SCRAM-SHA-256"))
+        return pghandshake_fail(h, "0A000",
+                                "the upstream offers no SASL mechanism that the guard knows");
+    rc = scram_client_init(&c) ? pghandshake_fail(h, "58000", "no randomness")
+                               : scram_exchange(h, &c, password);
+    scram_client_done(&c);
+    return rc;
+}
+
+/* The mechanisms are in h->in, which the agent's answer overwrites: SCRAM-SHA-256 is among them. */
+static int login_ourselves(struct pghandshake *h)
+{
+    struct secret password = {0};
+    int rc;
+
+    h->method = "scram-sha-256 (by the guard)";
+    rc = ask_password(h, &password);
+    if (rc == 0)
+        rc = pghandshake_scram(h, bytes_of("SCRAM-SHA-256\0", 15), secret_bytes(&password));
+    secret_done(&password);
+    return rc;
+}
+
+/* ---- relaying ---- */
+
 /* Offers SCRAM-SHA-256 alone: channel binding cannot pass through two TLS sessions. */
 static int offer_scram(struct pghandshake *h)
 {
@@ -179,7 +178,7 @@ static int offer_scram(struct pghandshake *h)
     h->method = "scram-sha-256 (relayed)";
     buffer_init(&out, 64);
     mark = pgwire_start(&out, PGWIRE_B_AUTHENTICATION);
-    buffer_add_be32(&out, AUTH_SASL);
+    buffer_add_be32(&out, PGAUTH_SASL);
     buffer_add_cstr(&out, "SCRAM-SHA-256");
     buffer_add_u8(&out, 0);
     pgwire_finish(&out, mark);
@@ -205,22 +204,22 @@ static int on_authentication(struct pghandshake *h, const struct pgwire_msg *m)
     int rc;
 
     switch (code) {
-    case AUTH_OK:
+    case PGAUTH_OK:
         if (!h->method)
             h->method = "trust";
         buffer_add(&h->greeting, m->raw);
         return 1;
-    case AUTH_CLEARTEXT:
-    case AUTH_MD5:
-        h->method = code == AUTH_MD5 ? "md5 (relayed)" : "password (relayed)";
+    case PGAUTH_CLEARTEXT:
+    case PGAUTH_MD5:
+        h->method = code == PGAUTH_MD5 ? "md5 (relayed)" : "password (relayed)";
         rc = send_to(h, &h->session->client, m->raw);
         return rc ? rc : relay_answer(h);
-    case AUTH_SASL:
+    case PGAUTH_SASL:
         return on_sasl(h, (struct bytes){m->body.p + 4, m->body.len - 4});
-    case AUTH_SASL_CONTINUE:
+    case PGAUTH_SASL_CONTINUE:
         rc = send_to(h, &h->session->client, m->raw);
         return rc ? rc : relay_answer(h);
-    case AUTH_SASL_FINAL:
+    case PGAUTH_SASL_FINAL:
         return send_to(h, &h->session->client, m->raw);
     default:
         return pghandshake_fail(
@@ -242,9 +241,7 @@ int pghandshake_login(struct pghandshake *h)
             rc = on_authentication(h, &m);
             break;
         case PGWIRE_B_ERROR:
-            snprintf(h->failure, sizeof h->failure, "upstream refused the login");
-            (void)!conn_write_all_by(&h->session->client, m.raw, h->deadline_ms);
-            return -1;
+            return pghandshake_refused(h, &m);
         case PGWIRE_B_NOTICE:
             rc = send_to(h, &h->session->client, m.raw);
             break;

@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #define FLUSH_AFTER_MS 200
+#define EXPIRY_LOOK_MS 15000       /* clocks are set, machines sleep */
 #define MAX_OUT        (48u << 20) /* two of the longest messages that are held whole */
 #define FLUSH_BYTES    (256 * 1024)
 
@@ -41,7 +42,8 @@ struct pgsession {
     struct relay relay;
     struct pgflow flow;
     struct loop_task start;
-    struct loop_timer flush_timer;
+    struct loop_timer flush_timer, expiry_timer;
+    struct pgpins pins;
     struct pgjob *job;
     struct buffer greeting;
 };
@@ -65,6 +67,7 @@ static void job_unref(struct pgjob *j)
 static void run_context(struct pgjob *j)
 {
     struct session *s = j->session;
+    const struct agent agent = session_agent(s);
     const struct target *t;
     int rc;
 
@@ -74,8 +77,8 @@ static void run_context(struct pgjob *j)
         error_set(&j->err, -ENOENT, "the GuardTarget is gone");
         return;
     }
-    rc = pgcontext_get(s->guard, j->snapshot, t, j->database, j->context->catalog, j->search_path,
-                       &j->result, &j->err);
+    rc = pgcontext_get(&(struct pgcontext_for){s->guard, &agent, j->snapshot, t, j->database},
+                       j->context->catalog, j->search_path, &j->result, &j->err);
     if (rc == 0 && policy_view_empty(j->result->view))
         error_set(&j->err, -EACCES, "no GuardPolicy selects this agent any more");
 }
@@ -276,6 +279,31 @@ static void flush_later(struct loop_timer *t)
         loop_timer_set(p->session->loop, t, FLUSH_AFTER_MS);
 }
 
+/* A token's time is over, or nearly: look again, by the wall clock. */
+static void watch_expiry(struct loop_timer *t)
+{
+    struct pgsession *p =
+        (struct pgsession *)((char *)t - offsetof(struct pgsession, expiry_timer));
+    struct session *s = p->session;
+    uint64_t left = identity_left_ms(s->identity, p->pins.at_expiry);
+    struct buffer *b;
+
+    if (p->flow.end_reason)
+        return;
+    if (left) {
+        loop_timer_set(s->loop, t, left < EXPIRY_LOOK_MS ? left : EXPIRY_LOOK_MS);
+        return;
+    }
+    b = record_begin(s->record, "auth");
+    jsonw_kstr(b, "outcome", BYTES("Expired"));
+    jsonw_kstr(b, "identity", bytes_str(session_identity_name(s)));
+    identity_describe(s->identity, b);
+    if (record_end(s->record) != 0)
+        atomic_fetch_add(&s->guard->counters.record_failures, 1);
+    pgflow_fatal(&p->flow, "57P01", "the session's token has expired: log in with a fresh one");
+    relay_flush(&p->relay);
+}
+
 static void on_data(void *arg, enum side from, struct bytes chunk)
 {
     struct pgsession *p = arg;
@@ -344,6 +372,7 @@ static void on_ended(void *arg)
 
     withdraw(p);
     loop_timer_clear(s->loop, &p->flush_timer);
+    loop_timer_clear(s->loop, &p->expiry_timer);
     pgcancel_forget(s);
     pgcollector_free(p->flow.collector);
     pgprepared_unref(p->flow.park_prepared);
@@ -366,6 +395,8 @@ static void start_on_loop(struct loop_task *task)
     relay_send(&p->relay, SIDE_CLIENT, buffer_bytes(&p->greeting));
     buffer_done(&p->greeting);
     session_set_state(p->session, "open");
+    if (p->session->identity)
+        watch_expiry(&p->expiry_timer);
     relay_flush(&p->relay);
 }
 
@@ -385,6 +416,8 @@ static int hand_over(struct session *s, struct pghandshake *h)
     p->session = s;
     p->start.run = start_on_loop;
     p->flush_timer.run = flush_later;
+    p->expiry_timer.run = watch_expiry;
+    p->pins = h->pins;
     p->flow.search_path = take(&h->search_path);
     p->flow.schema_seen = h->schema_seen;
     memcpy(p->flow.user, h->startup.user, sizeof p->flow.user);
@@ -446,9 +479,18 @@ static void cancel_waiting(struct pgsession *p)
     pgflow_resume(f);
 }
 
-/* The statement that waits is judged anew, under the new policy. */
+/* The statement that waits is judged anew, under the new policy. Who would not be let in any more,
+ * or as somebody else, is shown out. */
 static void policy_changed(struct pgsession *p)
 {
+    const struct session *s = p->session;
+
+    if ((s->identity || s->target->credentials_secret) &&
+        !pgpins_hold(&p->pins, s, p->flow.database)) {
+        withdraw(p);
+        pgflow_fatal(&p->flow, "57P01", "policy has changed: this login is not permitted any more");
+        return;
+    }
     if (p->flow.park != PGPARK_APPROVAL)
         return; /* the next message will notice */
     withdraw(p);

@@ -158,6 +158,8 @@ int pgstartup_build(const struct pgstartup *s, uint16_t minor, struct buffer *ou
     add_pair(out, BYTES("database"), bytes_str(s->database));
     for (size_t i = 0; i < s->n_settings; i++)
         add_pair(out, s->settings[i].key, s->settings[i].value);
+    if (s->role[0])
+        add_pair(out, BYTES("role"), bytes_str(s->role));
     add_pair(out, BYTES("client_encoding"), BYTES("UTF8"));
     add_pair(out, BYTES("standard_conforming_strings"), BYTES("on"));
     buffer_add_u8(out, 0);

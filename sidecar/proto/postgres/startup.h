@@ -15,6 +15,7 @@
 struct pgstartup {
     uint16_t minor; /* as asked: 3.minor */
     char user[64], database[64];
+    char role[64]; /* that the session takes on; never the agent's choice; empty: none */
     struct {
         struct bytes key, value;
     } settings[PGSTARTUP_MAX_KEYS]; /* permitted ones, into the body */

@@ -95,7 +95,7 @@ static struct jose_keys *set_of(EVP_PKEY *key, const char *extra)
 
 static int verify(const struct jose_key *k, const char *text)
 {
-    struct token *t = malloc(sizeof *t);
+    struct token_parts *t = malloc(sizeof *t);
     struct error err;
     int rc;
 

@@ -265,7 +265,7 @@ static void test_account_without_pod_uid(void **state)
 
 static int parse(struct bytes text, struct error *err)
 {
-    struct token *t = malloc(sizeof *t);
+    struct token_parts *t = malloc(sizeof *t);
     int rc = token_parse(text, t, err);
 
     token_done(t);

@@ -201,8 +201,10 @@ static struct pgcontext *bench_context(struct bench_policy *p)
     struct error err = {""};
 
     if (!p->context &&
-        pgcontext_get(&bench_guard, p->snapshot, policy_target_by_name(p->snapshot, "agents", "db"),
-                      "app", bench_catalog, "pg_catalog\npublic", &p->context, &err) != 0)
+        pgcontext_get(&(struct pgcontext_for){&bench_guard, &bench_guard.agent, p->snapshot,
+                                              policy_target_by_name(p->snapshot, "agents", "db"),
+                                              "app"},
+                      bench_catalog, "pg_catalog\npublic", &p->context, &err) != 0)
         bench_die("context", err.text);
     return p->context;
 }
