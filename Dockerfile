@@ -8,25 +8,25 @@ RUN apt-get update \
     $(awk '$1 == "build" { split($2, names, "|"); print names[1] }' /tmp/packages) \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY Makefile ./
-COPY src-common src-common
-COPY sidecar sidecar
-COPY kubectl-guard kubectl-guard
-COPY webhook webhook
+COPY . .
 RUN make -j"$(nproc)" VARIANT=release programs
-COPY e2e/images/collect e2e/images/collect
-RUN for image in guard init webhook; do e2e/images/collect $image /out/$image || exit 1; done
 
+FROM build AS webhook-files
+RUN e2e/images/collect webhook /out
 FROM scratch AS webhook
-COPY --from=build /out/webhook /
+COPY --from=webhook-files /out /
 USER 65532:65532
 ENTRYPOINT ["/chaperone-webhook"]
 
+FROM build AS init-files
+RUN e2e/images/collect init /out
 FROM scratch AS init
-COPY --from=build /out/init /
+COPY --from=init-files /out /
 ENTRYPOINT ["/chaperone-init"]
 
+FROM build AS guard-files
+RUN e2e/images/collect guard /out
 FROM scratch AS guard
-COPY --from=build /out/guard /
+COPY --from=guard-files /out /
 USER 65532:65532
 ENTRYPOINT ["/chaperone-sidecar"]
