@@ -3,6 +3,7 @@
  */
 #include "cluster.h"
 
+#include "approvals.h"
 #include "labels.h"
 #include "policies.h"
 #include "serviceaccount.h"
@@ -23,6 +24,7 @@ struct cluster {
     struct cluster_config c;
     struct kube *kube;
     struct policies *policies;
+    struct clusterapprovals *approvals;
     struct labels_file labels;
     struct serviceaccount account;
     int wake_fd;
@@ -107,7 +109,9 @@ static int start_services(struct cluster *c, struct error *err)
     const struct policies_config policies = {
         .guard = c->c.guard, .kube = c->kube, .wake_fd = c->wake_fd};
 
-    return policies_start(&policies, &c->policies, err);
+    int rc = policies_start(&policies, &c->policies, err);
+
+    return rc ? rc : clusterapprovals_start(c->c.guard, c->kube, &c->approvals, err);
 }
 
 static int start_thread(struct cluster *c, struct error *err)
@@ -157,6 +161,7 @@ void cluster_stop(struct cluster *c)
         pthread_join(c->thread, NULL);
     }
     policies_stop(c->policies);
+    clusterapprovals_stop(c->approvals);
     kube_free(c->kube);
     labels_done(&c->labels);
     serviceaccount_done(&c->account);
@@ -170,6 +175,9 @@ void cluster_metrics(struct cluster *c, struct buffer *out)
     buffer_printf(out,
                   "# HELP chaperone_api_server_watched 1 when all policies are being watched.\n"
                   "# TYPE chaperone_api_server_watched gauge\n"
-                  "chaperone_api_server_watched %d\n",
-                  policies_watched(c->policies));
+                  "chaperone_api_server_watched %d\n"
+                  "# HELP chaperone_approvals_open 1 when people can be asked.\n"
+                  "# TYPE chaperone_approvals_open gauge\n"
+                  "chaperone_approvals_open %d\n",
+                  policies_watched(c->policies), clusterapprovals_open(c->approvals));
 }
