@@ -80,7 +80,7 @@ class Database:
     def _objects(self, sql, leaf):
         meta = {"name": "orders-db", "labels": {"app": "orders-db"}}
         tls = {k: base64.b64encode(pathlib.Path(p).read_bytes()).decode()
-               for k, p in (("tls.crt", leaf.cert), ("tls.key", leaf.key))}
+               for k, p in zip(("tls.crt", "tls.key"), leaf)}
         container = {
             "name": "postgres", "image": POSTGRES_IMAGE, "imagePullPolicy": "Never",
             "args": ["-c", "log_statement=all", "-c", "max_connections=100"],
