@@ -153,11 +153,9 @@ bool agentpod_drops(struct json_object *drop, const char *capability)
     return false;
 }
 
-static void check_capabilities(struct json_object *context, const char *where, struct answer *a)
+static void check_added(struct json_object *context, const char *where, struct answer *a)
 {
     struct json_object *add = value_at(context, "capabilities.add");
-    struct json_object *drop = value_at(context, "capabilities.drop");
-    char missing[128] = "";
 
     for (size_t i = 0; i < value_n(add); i++) {
         const char *name = json_object_get_string(value_item(add, i));
@@ -168,6 +166,13 @@ static void check_capabilities(struct json_object *context, const char *where, s
                           "guarded pod, only NET_BIND_SERVICE is; leave it out",
                           where, name);
     }
+}
+
+static void check_dropped(struct json_object *context, const char *where, struct answer *a)
+{
+    struct json_object *drop = value_at(context, "capabilities.drop");
+    char missing[128] = "";
+
     for (size_t i = 0; i < agentpod_n_drops; i++) {
         size_t used = strlen(missing);
 
@@ -184,20 +189,21 @@ static void check_capabilities(struct json_object *context, const char *where, s
 
 /* ---- containers ---- */
 
-static void check_context(struct json_object *context, const char *where, struct answer *a)
+#define NO_ESCALATION                                                                              \
+    "%s.securityContext.allowPrivilegeEscalation: has to be false in a guarded pod (a setuid "     \
+    "program could become the guard's user); set it to false"
+
+/* What somebody asks for. */
+static void check_wishes(struct json_object *context, const char *where, struct answer *a)
 {
-    struct json_object *escalation = value_get(context, "allowPrivilegeEscalation");
     const char *proc = value_str(context, "procMount");
 
     if (value_bool(context, "privileged"))
         answer_refuse(a,
                       "%s.securityContext.privileged: not permitted in a guarded pod; leave it out",
                       where);
-    if (!escalation || json_object_get_boolean(escalation))
-        answer_refuse(a,
-                      "%s.securityContext.allowPrivilegeEscalation: has to be false in a guarded "
-                      "pod (a setuid program could become the guard's user); set it to false",
-                      where);
+    if (value_bool(context, "allowPrivilegeEscalation"))
+        answer_refuse(a, NO_ESCALATION, where);
     if (proc && strcmp(proc, "Default") != 0)
         answer_refuse(a,
                       "%s.securityContext.procMount: only Default is permitted in a guarded pod; "
@@ -208,6 +214,26 @@ static void check_context(struct json_object *context, const char *where, struct
                       "%s.securityContext.seccompProfile.type: Unconfined is not permitted in a "
                       "guarded pod; use RuntimeDefault",
                       where);
+    check_added(context, where, a);
+}
+
+/* What injection sets when somebody says nothing. */
+static void check_completed(struct json_object *context, const char *where, struct answer *a)
+{
+    if (!value_get(context, "allowPrivilegeEscalation"))
+        answer_refuse(a, NO_ESCALATION, where);
+    check_dropped(context, where, a);
+}
+
+void agentpod_check_wishes(struct json_object *pod, struct answer *a)
+{
+    agentpod_check_pod(pod, a);
+    for (struct pod_walk w = pod_walk(pod); pod_next(&w);) {
+        char where[POD_WHERE_LEN];
+
+        if (!pod_is_guards(&w))
+            check_wishes(value_get(w.container, "securityContext"), pod_where(&w, where), a);
+    }
 }
 
 static void check_run_as(struct json_object *pod, struct json_object *context, const char *where,
@@ -254,8 +280,8 @@ void agentpod_check_container(const struct config *c, struct json_object *pod,
     char where[POD_WHERE_LEN];
 
     pod_where(w, where);
-    check_context(context, where, a);
-    check_capabilities(context, where, a);
+    check_wishes(context, where, a);
+    check_completed(context, where, a);
     if (c->require_run_as_user)
         check_run_as(pod, context, where, a);
     for (size_t i = 0; i < value_n(mounts); i++)

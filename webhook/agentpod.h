@@ -24,6 +24,9 @@ void agentpod_check_tokens(const struct config *c, struct json_object *pod, stru
 void agentpod_check_logins(struct json_object *pod, const struct secrets *s, struct answer *a);
 /* Fields of the pod itself: host namespaces, hostPath, seccomp, Windows. */
 void agentpod_check_pod(struct json_object *pod, struct answer *a);
+/* The pod, and what its containers ask for; not what injection sets by itself. The API server would
+ * refuse some of it only after injection, with words that explain nothing. */
+void agentpod_check_wishes(struct json_object *pod, struct answer *a);
 /* One container: privileges, capabilities, mounts; users and groups when ids are given. */
 void agentpod_check_container(const struct config *c, struct json_object *pod,
                               const struct pod_walk *w, struct answer *a);

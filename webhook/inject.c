@@ -336,6 +336,7 @@ void inject_pod(const struct config *c, const struct review *r, const struct sec
         return;
     }
     check_names(c, r->object, a);
+    agentpod_check_wishes(r->object, a);
     agentpod_check_tokens(c, r->object, a);
     agentpod_check_logins(r->object, s, a);
     if (choose_ids(c, r, &ids, &err) < 0)

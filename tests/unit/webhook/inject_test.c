@@ -385,6 +385,13 @@ static void refusals_name_field_and_remedy(void **state)
         {POD(", \"securityContext\": {\"privileged\": \"true\"}", ""),
          "spec.containers[0].securityContext.privileged: expected true or false, found a string"},
         {POD(", \"env\": [null]", ""), "spec.containers[0].env[0]: expected an object"},
+        {POD(", \"securityContext\": {\"privileged\": true}", ""),
+         "spec.containers[0].securityContext.privileged: not permitted"},
+        {POD(", \"securityContext\": {\"capabilities\": {\"add\": [\"SYS_ADMIN\"]}}", ""),
+         "spec.containers[0].securityContext.capabilities.add: SYS_ADMIN is not permitted"},
+        {POD(", \"securityContext\": {\"allowPrivilegeEscalation\": true}", ""),
+         "spec.containers[0].securityContext.allowPrivilegeEscalation: has to be false"},
+        {POD("", ", \"hostNetwork\": true"), "spec.hostNetwork: true is not permitted"},
         {POD("", ", \"hostNetwork\": 1"), "spec.hostNetwork: expected true or false"},
     };
     _cleanup_(config_free) struct config *c = config_with(", apiAudiences: [https://api]");
