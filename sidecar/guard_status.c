@@ -193,7 +193,7 @@ int status_start(struct guard *g, struct cluster *cluster, const struct sockaddr
     s->guard = g;
     s->cluster = cluster;
     if (addr->sa_family == AF_INET6)
-        flags |= MHD_USE_IPv6;
+        flags |= MHD_USE_DUAL_STACK; /* "[::]" is for both */
     s->daemon =
         MHD_start_daemon(flags, address_port(addr), NULL, NULL, handle, s, MHD_OPTION_SOCK_ADDR,
                          addr, MHD_OPTION_CONNECTION_LIMIT, 32u, MHD_OPTION_CONNECTION_TIMEOUT, 10u,
