@@ -3,6 +3,7 @@
  * beats an approval beats a permission, nothing is a refusal), and the worst object decides for
  * the whole message.
  */
+#include "decide_ssh.h"
 #include "reason.h"
 #include "ruleindex.h"
 
@@ -112,6 +113,27 @@ static struct judgement judge_function(const struct court *c, const char *functi
 /* ---- a message ---- */
 
 /* Keeps the worse; of approvals the stricter; of permissions the first that a rule gave. */
+static struct judgement judge_ssh(const struct court *c, const struct ssh_act *act)
+{
+    const struct policy_view *v = c->view;
+    struct opinion sum = {0};
+    struct judgement j;
+
+    for (size_t i = 0; i < v->n; i++) {
+        const struct view_policy *p = &v->policies[i];
+        struct opinion one = {0};
+        bool as_is = false;
+
+        if (!hears(c, p))
+            continue;
+        policy_ssh_opinion(p->policy, act, &one, &as_is);
+        add(&sum, &one, c->all ? p->grants_among_all : p->grants);
+    }
+    j = settle(&sum, true);
+    j.ssh = act;
+    return j;
+}
+
 static void keep_worst(struct judgement *worst, const struct judgement *j)
 {
     bool worse = j->verdict < worst->verdict;
@@ -129,6 +151,11 @@ static void judge_statement(const struct court *c, const struct statement *s,
 {
     struct judgement j;
 
+    if (s->ssh) {
+        j = judge_ssh(c, s->ssh);
+        keep_worst(worst, &j);
+        return;
+    }
     for (size_t i = 0; i < s->n_objects && worst->verdict != VERDICT_DENY; i++) {
         j = judge_object(c, s->objects[i].op < OP_COUNT ? &s->objects[i] : &unknown);
         keep_worst(worst, &j);
@@ -192,6 +219,25 @@ static void write_judgement(const struct court *c, const struct judgement *j, st
     ret->rule = j->rule ? j->rule->name : NULL;
     ret->message = j->rule && j->verdict != VERDICT_ALLOW ? j->rule->message : NULL;
     reason_write(c->view, j, c->all, ret);
+}
+
+/* A cluster policy's masks are a floor: only a cluster policy's rule lifts them. */
+uint32_t policy_ssh_exempt(const struct policy_view *v, const struct ssh_act *act)
+{
+    uint32_t exempt = 0;
+
+    for (size_t i = 0; i < v->n; i++) {
+        const struct view_policy *p = &v->policies[i];
+        struct opinion ignored = {0};
+        bool as_is = false;
+
+        if (!p->grants)
+            continue;
+        policy_ssh_opinion(p->policy, act, &ignored, &as_is);
+        if (as_is)
+            exempt |= p->policy->cluster ? v->detectors : v->detectors & ~v->floor_detectors;
+    }
+    return exempt;
 }
 
 void policy_decide(const struct policy_view *v, const struct statement *statements, size_t n,

@@ -26,21 +26,13 @@ struct kube_match {
     struct array verbs, resources, groups, namespaces, names; /* struct pattern; none: any */
 };
 
-enum ssh_request {
-    SSH_REQUEST_EXEC = 1,
-    SSH_REQUEST_SHELL = 2,
-    SSH_REQUEST_SFTP = 4,
-    SSH_REQUEST_PTY = 8,
-    SSH_REQUEST_ENV = 16,
-    SSH_REQUEST_FORWARD = 32,
-};
-enum ssh_access { SSH_ACCESS_READ = 1, SSH_ACCESS_WRITE = 2 };
-
 struct ssh_match {
     unsigned requests;  /* bits of enum ssh_request */
     struct array argv;  /* struct array of const char *: whole command lines */
     struct array paths; /* const char *: absolute, with * and ** */
     unsigned access;    /* bits of enum ssh_access */
+    unsigned hazards;   /* bits of enum ssh_hazard */
+    unsigned as_is;     /* output: AsIs: not searched for values */
 };
 
 struct policy;

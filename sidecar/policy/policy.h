@@ -209,3 +209,6 @@ struct decision {
  * them (Deny > RequireApproval > Allow; nothing matched: Deny). Does not block or allocate. */
 void policy_decide(const struct policy_view *v, const struct statement *statements, size_t n,
                    struct decision *ret);
+/* Detectors that do not apply to the output of an SSH request, because a rule that permits it says
+ * `output: AsIs`. */
+uint32_t policy_ssh_exempt(const struct policy_view *v, const struct ssh_act *act);

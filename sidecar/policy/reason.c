@@ -7,7 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define MAX_WHAT 160
+#define MAX_WHAT 180
 
 /* Length of the character at t, at most 4; 0 when it is no valid UTF-8 or a control character. */
 static size_t character(const unsigned char *t)
@@ -46,11 +46,44 @@ static const char *where_words(const struct object *o)
     return o->where == WHERE_ABSENT ? " without WHERE" : "";
 }
 
+static void ssh_words(const struct ssh_act *a, char *out, size_t n)
+{
+    const char *text = a->text ? a->text : "";
+    const char *access = !a->access                      ? "looking at"
+                         : a->access & SSH_ACCESS_DELETE ? "deleting"
+                         : a->access & SSH_ACCESS_WRITE  ? "writing"
+                                                         : "reading";
+
+    switch ((enum ssh_request)a->request) {
+    case SSH_REQUEST_EXEC:
+        snprintf(out, n, "running '%.110s%s'%s", text, strlen(text) > 110 ? "…" : "",
+                 a->unreadable ? ", which a shell would expand" : "");
+        break;
+    case SSH_REQUEST_SHELL:
+        snprintf(out, n, "an interactive shell");
+        break;
+    case SSH_REQUEST_PTY:
+        snprintf(out, n, "a terminal (pty)");
+        break;
+    case SSH_REQUEST_ENV:
+        snprintf(out, n, "setting the variable %.80s", text);
+        break;
+    case SSH_REQUEST_FORWARD:
+        snprintf(out, n, "forwarding: %.110s", text);
+        break;
+    case SSH_REQUEST_SFTP:
+        snprintf(out, n, a->path ? "%s %.120s over sftp" : "sftp", access, a->path);
+        break;
+    }
+}
+
 static void what_words(const struct judgement *j, char *out, size_t n)
 {
     const struct object *o = j->object;
 
-    if (j->function)
+    if (j->ssh)
+        ssh_words(j->ssh, out, n);
+    else if (j->function)
         snprintf(out, n, "calling %.100s", j->function);
     else if (!o || o->op >= OP_COUNT || (o->op == OP_UNKNOWN && !o->name))
         snprintf(out, n, "an operation that the guard does not know (Unknown)");

@@ -11,6 +11,7 @@ struct judgement {
     const struct rule *rule;     /* NULL: no rule spoke */
     const struct object *object; /* what was judged … */
     const char *function;        /* … or what was called; NULL: neither */
+    const struct ssh_act *ssh;   /* … or what an SSH client asked for */
 };
 
 /* Writes d->reason. `all`: policies in mode Audit were asked too. */

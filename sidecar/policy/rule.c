@@ -203,6 +203,20 @@ static int check_mask(const struct place *at, const struct rule_spec *spec)
     return rc ? rc : refuse_field(&mask, "writeBack", of_columns);
 }
 
+/* Hazards are for refusing and asking: what is harmless is said with argv. */
+static int check_ssh_fields(const struct place *at, const struct rule *r)
+{
+    struct place ssh;
+
+    if (!r->ssh || !place_find(at, "ssh", &ssh))
+        return 0;
+    if (r->action == ACTION_ALLOW)
+        return refuse_field(&ssh, "hazards", "only in rules that refuse or ask");
+    return r->action == ACTION_DENY
+               ? refuse_field(&ssh, "output", "nothing comes of what is denied")
+               : 0;
+}
+
 static int check_decision(const struct place *at, const struct rule *r)
 {
     int rc;
@@ -213,6 +227,8 @@ static int check_decision(const struct place *at, const struct rule *r)
         return rc;
     if (!r->sql && !r->kube && !r->ssh)
         return place_error(at, "a rule needs sql, kube or ssh");
+    if ((rc = check_ssh_fields(at, r)))
+        return rc;
     if (r->action == ACTION_ALLOW)
         return refuse_field(at, "message", "only in rules that refuse or ask");
     return 0;

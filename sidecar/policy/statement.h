@@ -82,7 +82,60 @@ struct object {
                                 a rule that names it exactly allows it, no wildcard does */
 };
 
+/* ---- SSH ---- */
+
+enum ssh_request {
+    SSH_REQUEST_EXEC = 1,
+    SSH_REQUEST_SHELL = 2,
+    SSH_REQUEST_SFTP = 4,
+    SSH_REQUEST_PTY = 8,
+    SSH_REQUEST_ENV = 16,
+    SSH_REQUEST_FORWARD = 32,
+};
+enum ssh_access { SSH_ACCESS_READ = 1, SSH_ACCESS_WRITE = 2, SSH_ACCESS_DELETE = 4 };
+
+/* Kinds of commands that do harm: the rule set that policies name in ssh.hazards. */
+enum ssh_hazard {
+    HAZARD_DELETE_TREE = 1 << 0,    /* rm -r, find -delete, shred */
+    HAZARD_FORMAT_DISK = 1 << 1,    /* mkfs, wipefs, dd of=/dev/… */
+    HAZARD_POWER_OFF = 1 << 2,      /* shutdown, reboot, systemctl poweroff */
+    HAZARD_PIPE_TO_SHELL = 1 << 3,  /* curl … | sh */
+    HAZARD_PRIVILEGE = 1 << 4,      /* sudo, su, setcap, chmod u+s */
+    HAZARD_ACCOUNTS = 1 << 5,       /* useradd, passwd, visudo */
+    HAZARD_PERMISSIONS = 1 << 6,    /* chmod -R, chown -R, chmod 777 */
+    HAZARD_FIREWALL = 1 << 7,       /* iptables -F, nft flush, setenforce 0 */
+    HAZARD_KILL_ALL = 1 << 8,       /* kill -9 -1, killall5 */
+    HAZARD_HIDE_TRACKS = 1 << 9,    /* history -c, journalctl --vacuum, auditctl -D */
+    HAZARD_FORK_BOMB = 1 << 10,     /* a function that starts itself twice */
+    HAZARD_REVERSE_SHELL = 1 << 11, /* nc -e, /dev/tcp, socat exec: */
+    HAZARD_UNREADABLE = 1 << 12,    /* expansions and structures that are not understood */
+};
+#define HAZARD_ALL ((1u << 13) - 1)
+
+struct ssh_command { /* words after quoting was removed */
+    const char *const *argv;
+    size_t n;
+};
+
+/* One thing that an SSH client asks for. */
+struct ssh_act {
+    unsigned request; /* one of enum ssh_request */
+    const char *text; /* for the reason: command, path, name of a variable, destination */
+    /* Exec. `plain`: the whole text is exactly this command, without anything for a shell to
+     * do; NULL otherwise. `commands`: everything that could be seen in it, nested commands too. */
+    const struct ssh_command *plain;
+    const struct ssh_command *commands;
+    size_t n_commands;
+    bool unreadable;
+    unsigned hazards; /* bits of enum ssh_hazard */
+    /* Sftp. Canonical, absolute; `resolved` with links followed, or NULL when the same. NULL path:
+     * the subsystem itself is opened, each operation is asked about later. */
+    const char *path, *resolved;
+    unsigned access; /* bits of enum ssh_access; 0: metadata, permitted with any access */
+};
+
 struct statement {
+    const struct ssh_act *ssh; /* when set, all that follows but `denied` is empty */
     const struct object *objects;
     size_t n_objects;
     /* Functions, operators and procedures that are not known to be pure built-ins, as

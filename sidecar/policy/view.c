@@ -96,8 +96,11 @@ static int settle_masks(struct policy_view *v)
         const struct rule *rules = p->rules.items;
 
         for (size_t j = 0; j < p->rules.n && p->mode == POLICY_ENFORCE; j++) {
-            if (rules[j].action == ACTION_MASK)
-                add_masks(v, &rules[j]);
+            if (rules[j].action != ACTION_MASK)
+                continue;
+            add_masks(v, &rules[j]);
+            if (p->cluster)
+                v->floor_detectors |= rules[j].detectors;
         }
     }
     return 0;

@@ -19,6 +19,7 @@ struct policy_view {
     struct recording_settings recording;
     struct identity_settings identity;
     uint32_t detectors;
+    uint32_t floor_detectors; /* those that cluster policies ask for */
     enum mask_method detector_methods[32];
     struct column_mask *masks;
     size_t n_masks;
