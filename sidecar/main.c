@@ -7,6 +7,7 @@
 #include "guard_reload.h"
 #include "guard_status.h"
 #include "options.h"
+#include "proto/ssh/hostkey.h"
 #include "session/session.h"
 #include "src-common/log.h"
 
@@ -166,6 +167,8 @@ static int start(struct services *s, const struct options *o, struct error *err)
         rc = approvals_new(MAX_PENDING, &g->approvals);
     if (rc == 0)
         rc = tls_authority_new(o->trust, o->state, &g->authority, err);
+    if (rc == 0)
+        rc = hostkey_start(o->trust, NULL, err);
     if (rc == 0)
         rc = jobs_start(&g->jobs, err);
     if (rc == 0)

@@ -5,13 +5,15 @@
 #include "proto.h"
 
 #include "sidecar/proto/postgres/postgres.h"
+#include "sidecar/proto/ssh/ssh.h"
 #include "sidecar/proto/tcp.h"
 
 const struct proto_ops *proto_detect(const struct session *s)
 {
     static const struct proto_ops *const table[] = {
-        [TARGET_UNKNOWN] = NULL,    [TARGET_POSTGRES] = &postgres_ops, [TARGET_SSH] = NULL,
-        [TARGET_KUBERNETES] = NULL, [TARGET_TCP] = &tcp_ops,
+        [TARGET_UNKNOWN] = NULL,       [TARGET_POSTGRES] = &postgres_ops,
+        [TARGET_SSH] = &ssh_guard_ops, [TARGET_KUBERNETES] = NULL,
+        [TARGET_TCP] = &tcp_ops,
     };
 
     return s->target ? table[s->target->protocol] : &tcp_ops;

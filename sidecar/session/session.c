@@ -11,7 +11,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #define HANDSHAKE_STACK (1 << 20)
 /* Sessions over the limit get a thread to be told so; beyond this many they are just closed. */
@@ -47,6 +49,8 @@ void session_unref(struct session *s)
         return;
     policy_snapshot_unref(s->snapshot);
     identity_unref(s->identity);
+    if (s->wake_fd >= 0)
+        close(s->wake_fd);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
@@ -78,7 +82,34 @@ void session_post(struct session *s, enum inbox what)
         session_ref(s);
         loop_post(s->loop, &s->inbox_task);
     }
+    if (s->wake_fd >= 0)
+        (void)!write(s->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
     pthread_mutex_unlock(&s->lock);
+}
+
+int session_keep_thread(struct session *s)
+{
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+    if (fd < 0)
+        return -errno;
+    pthread_mutex_lock(&s->lock);
+    s->wake_fd = fd;
+    if (s->inbox)
+        (void)!write(fd, &(uint64_t){1}, sizeof(uint64_t));
+    pthread_mutex_unlock(&s->lock);
+    return 0;
+}
+
+unsigned session_take(struct session *s)
+{
+    unsigned what;
+
+    pthread_mutex_lock(&s->lock);
+    what = s->inbox;
+    s->inbox = 0;
+    pthread_mutex_unlock(&s->lock);
+    return what;
 }
 
 void session_to_loop(struct session *s, struct loop_task *start)
@@ -379,6 +410,7 @@ void session_accept(int fd, const struct listener_origin *origin, void *arg)
     s->guard = g;
     s->origin = *origin;
     s->refs = 1;
+    s->wake_fd = -1;
     s->started_us = clock_wall_us();
     s->deadline_ms = clock_mono_ms() + g->handshake_timeout_ms;
     s->over_limit = live >= g->max_sessions;

@@ -50,6 +50,7 @@ struct session {
     pthread_mutex_t lock; /* for what follows */
     unsigned inbox;
     bool inbox_posted;
+    int wake_fd; /* of a session that keeps its thread: readable when something was posted; or -1 */
     struct loop_task inbox_task;
     char kill_reason[128];
     char user[64], database[64], state[32]; /* for `sessions` */
@@ -75,6 +76,10 @@ void session_unref(struct session *s);
 
 /* Posts to the inbox. Any thread that holds a reference. */
 void session_post(struct session *s, enum inbox what);
+/* For a session that stays on its thread: from here on s->wake_fd becomes readable when something is
+ * posted, and session_take gives what was. -errno. */
+int session_keep_thread(struct session *s) MUST_CHECK;
+unsigned session_take(struct session *s);
 /* Moves the session to one of the guard's loops: `start` runs there. The caller's thread must not
  * touch it any more. */
 void session_to_loop(struct session *s, struct loop_task *start);

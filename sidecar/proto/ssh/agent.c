@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The agent's side until it is logged in: key exchange, who it is, and the target's login before
+ * we say yes. A key that the agent offers is never a login: it proves something to us that we
+ * cannot pass on.
+ */
+#include "hostkey.h"
+#include "message.h"
+#include "relay.h"
+
+#include "src-common/clock.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#define MAX_ATTEMPTS   6
+#define BANNER_WAIT_MS 100
+
+/* ---- key exchange ---- */
+
+/* OpenSSH speaks first, and would choose CTR before GCM. Others may wait for us. */
+static bool is_openssh(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    static const char name[] = "SSH-2.0-OpenSSH_";
+    char seen[sizeof name] = "";
+
+    if (poll(&p, 1, BANNER_WAIT_MS) <= 0)
+        return false;
+    return recv(fd, seen, sizeof name - 1, MSG_PEEK | MSG_DONTWAIT) == (ssize_t)sizeof name - 1 &&
+           memcmp(seen, name, sizeof name - 1) == 0;
+}
+
+int sshrelay_wait_login(struct sshrelay *r, struct sshleg *l, struct error *err)
+{
+    struct session *s = r->session;
+    uint64_t now = clock_mono_ms();
+    struct sshleg *other = l == &r->target ? &r->agent : NULL;
+
+    if (now >= s->deadline_ms)
+        return error_set(err, -ETIMEDOUT, "the login took too long");
+    sshleg_wait(l, other, s->wake_fd, (int)(s->deadline_ms - now));
+    if (session_take(s) & (INBOX_KILL | INBOX_STOP))
+        return error_set(err, -ECANCELED, "the session was ended");
+    if (!sshleg_alive(l) || (other && !sshleg_alive(other)))
+        return error_set(err, -ECONNRESET, "%s",
+                         l->ssh && ssh_get_error(l->ssh)[0] ? ssh_get_error(l->ssh)
+                                                            : "the connection was closed");
+    return 0;
+}
+
+static int exchange_keys(struct sshrelay *r, struct error *err)
+{
+    struct session *s = r->session;
+    ssh_session ssh = ssh_new();
+    bool taken = false;
+    int rc = ssh ? hostkey_accept(ssh, s->client.fd, is_openssh(s->client.fd), &taken, err)
+                 : error_set(err, -ENOMEM, "out of memory");
+
+    if (taken)
+        s->client.fd = -1;
+    if (rc) {
+        ssh_free(ssh);
+        return rc;
+    }
+    if (sshleg_open(&r->agent, ssh) != 0)
+        return error_set(err, -ENOMEM, "out of memory");
+    ssh_set_auth_methods(ssh, SSH_AUTH_METHOD_PASSWORD | SSH_AUTH_METHOD_INTERACTIVE);
+    while ((rc = ssh_handle_key_exchange(ssh)) == SSH_AGAIN) {
+        rc = sshrelay_wait_login(r, &r->agent, err);
+        if (rc)
+            return error_prefix(err, rc, "key exchange with the agent");
+    }
+    return rc == SSH_OK
+               ? 0
+               : error_set(err, -EPROTO, "key exchange with the agent: %s", ssh_get_error(ssh));
+}
+
+/* ---- login ---- */
+
+enum login {
+    LOGIN_GO_ON = 0, /* answered; the agent may try something else */
+    LOGIN_YES,
+    LOGIN_NO, /* over */
+};
+
+struct attempt {
+    struct sshrelay *relay;
+    unsigned count;
+    bool told;
+    const char *method;
+    struct error *err;
+};
+
+/* Why keys do not help, once, before the first refusal. */
+static void tell_how(struct attempt *a)
+{
+    const struct target *t = a->relay->session->target;
+    char text[400];
+    ssh_string banner;
+
+    if (a->told)
+        return;
+    a->told = true;
+    snprintf(text, sizeof text,
+             "chaperone: the agent's own keys cannot be relayed to '%.64s'. %s\r\n", t->name,
+             t->credentials_secret
+                 ? "The guard logs in there; no key is needed here."
+                 : "Log in with the target's password, or ask for credentials in its GuardTarget.");
+    banner = ssh_string_from_char(text);
+    if (banner)
+        (void)ssh_send_issue_banner(a->relay->agent.ssh, banner);
+    ssh_string_free(banner);
+}
+
+/* Who the agent is stands; now the target has to take us. */
+static enum login try_target(struct attempt *a, ssh_message m)
+{
+    struct sshrelay *r = a->relay;
+    int rc = sshrelay_login_target(r, a->err);
+
+    if (rc == 0) {
+        journal_auth(r, a->method, true);
+        if (!journal_flush(r)) {
+            error_set(a->err, -EIO, "the session cannot be recorded");
+            return LOGIN_NO;
+        }
+        (void)ssh_message_auth_reply_success(m, 0);
+        return LOGIN_YES;
+    }
+    sshleg_close(&r->target, NULL);
+    journal_auth(r, a->method, false);
+    journal_error(r, 0, a->err->text, true);
+    atomic_fetch_add(&r->session->guard->counters.auth_failures, 1);
+    if (rc != -EACCES || r->session->target->credentials_secret)
+        return LOGIN_NO;
+    (void)ssh_message_reply_default(m);
+    return LOGIN_GO_ON;
+}
+
+static enum login with_password(struct attempt *a, ssh_message m, const char *password)
+{
+    struct sshrelay *r = a->relay;
+
+    if (!password)
+        return LOGIN_GO_ON;
+    if (!r->session->target->credentials_secret &&
+        secret_set(&r->password, password, strlen(password)) != 0)
+        return LOGIN_NO;
+    return try_target(a, m);
+}
+
+/* The guard asks for itself: prompts of the target are not passed on. */
+static enum login interactive(struct attempt *a, ssh_message m)
+{
+    const char *prompt = "Password: ";
+    char echo = 0;
+
+    if (!ssh_message_auth_kbdint_is_response(m)) {
+        (void)ssh_message_auth_interactive_request(m, "", "", 1, &prompt, &echo);
+        return LOGIN_GO_ON;
+    }
+    if (ssh_userauth_kbdint_getnanswers(a->relay->agent.ssh) != 1) {
+        (void)ssh_message_reply_default(m);
+        return LOGIN_GO_ON;
+    }
+    return with_password(a, m, ssh_userauth_kbdint_getanswer(a->relay->agent.ssh, 0));
+}
+
+static enum login authenticate(struct attempt *a, ssh_message m)
+{
+    struct sshrelay *r = a->relay;
+    const char *user = ssh_message_auth_user(m);
+
+    snprintf(r->user, sizeof r->user, "%s", user ? user : "");
+    if (strlen(r->user) >= sizeof r->user - 1 || !r->user[0]) {
+        error_set(a->err, -EINVAL, "no user name, or one that is too long");
+        return LOGIN_NO;
+    }
+    if (r->refused) {
+        *a->err = r->refusal;
+        return LOGIN_NO;
+    }
+    switch (ssh_message_subtype(m)) {
+    case SSH_AUTH_METHOD_NONE:
+        a->method = "pod";
+        if (r->session->target->credentials_secret)
+            return try_target(a, m);
+        break;
+    case SSH_AUTH_METHOD_PASSWORD:
+        a->count++;
+        a->method = "password";
+        return with_password(a, m, message_password(m));
+    case SSH_AUTH_METHOD_INTERACTIVE:
+        a->count += ssh_message_auth_kbdint_is_response(m) != 0;
+        a->method = "keyboard-interactive";
+        return interactive(a, m);
+    default:
+        a->count++;
+        break;
+    }
+    tell_how(a);
+    (void)ssh_message_reply_default(m);
+    return LOGIN_GO_ON;
+}
+
+static enum login handle(struct attempt *a, ssh_message m)
+{
+    enum login l = LOGIN_GO_ON;
+
+    if (ssh_message_type(m) == SSH_REQUEST_SERVICE)
+        (void)ssh_message_service_reply_success(m);
+    else if (ssh_message_type(m) == SSH_REQUEST_AUTH)
+        l = authenticate(a, m);
+    else
+        (void)ssh_message_reply_default(m);
+    ssh_message_free(m);
+    if (l == LOGIN_GO_ON && a->count >= MAX_ATTEMPTS) {
+        error_set(a->err, -EACCES, "too many attempts to log in");
+        return LOGIN_NO;
+    }
+    return l;
+}
+
+int sshrelay_login_agent(struct sshrelay *r, struct error *err)
+{
+    struct attempt a = {.relay = r, .err = err, .method = "none"};
+    enum login l = LOGIN_GO_ON;
+    int rc = exchange_keys(r, err);
+
+    while (rc == 0 && l == LOGIN_GO_ON) {
+        ssh_message m = ssh_message_get(r->agent.ssh);
+
+        if (m)
+            l = handle(&a, m);
+        else
+            rc = sshrelay_wait_login(r, &r->agent, err);
+    }
+    secret_done(&r->password);
+    if (l == LOGIN_NO)
+        return -EACCES;
+    return rc ? error_prefix(err, rc, "login of the agent") : 0;
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Requests that a person has to approve. The request stays where it is, unanswered or answered
+ * with a line on stderr; meanwhile the loop goes on, so keep-alives are answered. What runs is the
+ * text that was kept, never one that is sent again.
+ */
+#include "relay.h"
+
+#include <openssl/evp.h>
+#include <stdio.h>
+
+static void hash_part(EVP_MD_CTX *md, struct bytes part)
+{
+    uint8_t len[4];
+
+    put_be32(len, (uint32_t)part.len);
+    EVP_DigestUpdate(md, len, sizeof len);
+    EVP_DigestUpdate(md, part.p, part.len);
+}
+
+/* Everything on which the meaning of the request depends, each part with its length. */
+static int digest(struct channel *c, struct bytes text, uint8_t out[32])
+{
+    struct sshrelay *r = c->relay;
+    uint8_t facts[2] = {(uint8_t)c->kind, c->pty};
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    int ok;
+
+    if (!md || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1) {
+        EVP_MD_CTX_free(md);
+        return -1;
+    }
+    hash_part(md, BYTES("ssh"));
+    hash_part(md, bytes_of(facts, sizeof facts));
+    hash_part(md, text);
+    for (unsigned i = 0; i < c->n_env; i++) {
+        hash_part(md, bytes_str(c->env[i].name));
+        hash_part(md, bytes_str(c->env[i].value));
+    }
+    hash_part(md, bytes_str(r->session->target_name));
+    hash_part(md, bytes_str(r->session->target_address));
+    hash_part(md, bytes_str(r->user));
+    hash_part(md, bytes_str(r->target_user));
+    hash_part(md, bytes_str(r->session->guard->identity));
+    hash_part(md, bytes_str(policy_snapshot_digest(r->snapshot)));
+    ok = EVP_DigestFinal_ex(md, out, NULL);
+    EVP_MD_CTX_free(md);
+    return ok == 1 ? 0 : -1;
+}
+
+/* Runs on the thread that decided; the session is kept by the reference taken in ask(). */
+static void on_decided(const char id[static APPROVAL_ID_LEN + 1], enum approval_phase phase,
+                       void *arg)
+{
+    struct session *s = arg;
+
+    (void)id, (void)phase;
+    session_post(s, INBOX_APPROVAL);
+    session_unref(s);
+}
+
+static const char *kind_words(const struct channel *c)
+{
+    static const char *const words[] = {
+        [CHANNEL_NONE] = "",
+        [CHANNEL_EXEC] = "run a command",
+        [CHANNEL_SHELL] = "an interactive shell: recorded, not policed",
+        [CHANNEL_SFTP] = "transfer files (sftp)",
+        [CHANNEL_FORWARD] = "forward a connection: not looked into",
+    };
+
+    return words[c->kind];
+}
+
+static enum approval_answer ask(struct channel *c, const struct decision *d, struct bytes text)
+{
+    struct sshrelay *r = c->relay;
+    struct guard *g = r->session->guard;
+    enum approval_answer answer;
+    char effect[160];
+    struct approval_ask a = {.session = r->session->id,
+                             .pod = g->agent.pod,
+                             .service_account = g->agent.service_account,
+                             .identity = g->identity,
+                             .target = r->session->target_name,
+                             .database = "",
+                             .user = r->target_user,
+                             .policy = d->policy,
+                             .rule = d->rule,
+                             .effect = effect,
+                             .statement = text,
+                             .settings = d->approval,
+                             .policy_generation = policy_snapshot_generation(r->snapshot)};
+
+    snprintf(effect, sizeof effect, "%s%s", kind_words(c), c->pty ? ", with a terminal" : "");
+    if (digest(c, text, a.digest) != 0)
+        return APPROVAL_ANSWER_REFUSED;
+    session_ref(r->session);
+    answer = approvals_ask(g->approvals, &a, on_decided, r->session, c->approval_id);
+    if (answer != APPROVAL_ANSWER_WAIT)
+        session_unref(r->session);
+    return answer;
+}
+
+/* The agent is told why nothing happens. For that its request has to be answered first. */
+static void say_waiting(struct channel *c, const struct decision *d)
+{
+    char line[200];
+
+    if (c->kind != CHANNEL_EXEC && c->kind != CHANNEL_SHELL)
+        return;
+    snprintf(line, sizeof line, "chaperone: waits for approval %s, for at most %u s%s\n",
+             c->approval_id, d->approval->timeout_s, c->pty ? "\r" : "");
+    if (c->pending && !c->answered)
+        (void)ssh_message_channel_request_reply_success(c->pending);
+    c->answered = true;
+    buffer_append(&c->err.ready, line, strlen(line));
+}
+
+bool sshchannel_ask(struct channel *c, const struct decision *d, struct bytes text)
+{
+    struct sshrelay *r = c->relay;
+    char why[300];
+
+    atomic_fetch_add(&r->session->guard->counters.approvals, 1);
+    switch (ask(c, d, text)) {
+    case APPROVAL_ANSWER_WAIT:
+        journal_approval(r, c->n, c->approval_id, "Requested");
+        c->state = CHANNEL_HELD;
+        say_waiting(c, d);
+        return true;
+    case APPROVAL_ANSWER_TICKET:
+        journal_approval(r, c->n, c->approval_id, "Requested");
+        snprintf(why, sizeof why,
+                 "needs approval %s (rule '%s' of policy '%s'); ask again when it is approved",
+                 c->approval_id, d->rule, d->policy);
+        journal_decision(r, c->n, d, why);
+        sshchannel_refuse(c, why);
+        return true;
+    case APPROVAL_ANSWER_GRANTED:
+        journal_approval(r, c->n, c->approval_id, "Granted");
+        return false;
+    case APPROVAL_ANSWER_REFUSED:
+        break;
+    }
+    snprintf(why, sizeof why, "too many requests wait for approval");
+    journal_decision(r, c->n, d, why);
+    sshchannel_refuse(c, why);
+    return true;
+}
+
+static void denied(struct channel *c, enum approval_phase phase, const struct approval_info *info)
+{
+    char why[480];
+
+    if (phase == APPROVAL_DENIED && info->n_decisions)
+        snprintf(why, sizeof why, "approval %s was denied by %s: %s", c->approval_id,
+                 info->decisions[info->n_decisions - 1].by,
+                 info->decisions[info->n_decisions - 1].reason);
+    else
+        snprintf(why, sizeof why, "approval %s %s", c->approval_id,
+                 phase == APPROVAL_DENIED    ? "was denied"
+                 : phase == APPROVAL_EXPIRED ? "was not decided in time"
+                                             : "was withdrawn");
+    journal_decision(c->relay, c->n, NULL, why);
+    sshchannel_refuse(c, why);
+}
+
+void sshchannel_answer(struct channel *c)
+{
+    struct sshrelay *r = c->relay;
+    struct approval_info info;
+
+    if (c->state != CHANNEL_HELD ||
+        approvals_get(r->session->guard->approvals, c->approval_id, &info) != 0)
+        return;
+    if (info.phase != APPROVAL_PENDING) {
+        journal_approval(r, c->n, c->approval_id, approval_phase_name(info.phase));
+        if (info.phase == APPROVAL_APPROVED)
+            sshchannel_permit(c);
+        else
+            denied(c, info.phase, &info);
+    }
+    approval_info_done(&info);
+}
+
+void sshchannel_withdraw(struct channel *c)
+{
+    struct approvals *a = c->relay->session->guard->approvals;
+    struct approval_info info;
+
+    if (c->state != CHANNEL_HELD)
+        return;
+    approvals_withdraw(a, c->approval_id);
+    if (approvals_get(a, c->approval_id, &info) != 0)
+        return;
+    if (info.phase == APPROVAL_WITHDRAWN) { /* on_decided was not called and will not be */
+        session_unref(c->relay->session);
+        journal_approval(c->relay, c->n, c->approval_id, "Withdrawn");
+    }
+    approval_info_done(&info);
+}

@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Channels: libssh's callbacks, the steps towards the target, and moving bytes.
+ */
+#include "relay.h"
+#include "sftp.h"
+
+#include "src-common/clock.h"
+
+#include <stdio.h>
+
+#define IDLE_TERMINAL_MS 40  /* a person looks at it */
+#define IDLE_PIPE_MS     250 /* a program reads it */
+
+/* ---- callbacks: they only put away what came ---- */
+
+static struct sshflow *flow_of(struct channel *c, bool from_agent, int is_stderr)
+{
+    if (from_agent)
+        return is_stderr ? NULL : &c->in;
+    return is_stderr ? &c->err : &c->out;
+}
+
+static int take_data(struct channel *c, struct sshflow *f, const void *data, uint32_t len)
+{
+    c->relay->dirty = true;
+    if (len > SSHRELAY_FLOOD)
+        c->relay->flooded = true;
+    if (c->in_read)
+        return 0;
+    if (!f || c->state >= CHANNEL_REFUSED)
+        return (int)len; /* nobody wants it */
+    return (int)sshflow_take(f, bytes_of(data, len), clock_mono_ms());
+}
+
+static int on_agent_data(ssh_session s, ssh_channel ch, void *data, uint32_t len, int is_stderr,
+                         void *arg)
+{
+    struct channel *c = arg;
+
+    (void)s, (void)ch;
+    return take_data(c, flow_of(c, true, is_stderr), data, len);
+}
+
+static int on_target_data(ssh_session s, ssh_channel ch, void *data, uint32_t len, int is_stderr,
+                          void *arg)
+{
+    struct channel *c = arg;
+
+    (void)s, (void)ch;
+    return take_data(c, flow_of(c, false, is_stderr), data, len);
+}
+
+#define FLAG_CALLBACK(name, flag)                                                                  \
+    static void name(ssh_session s, ssh_channel ch, void *arg)                                     \
+    {                                                                                              \
+        struct channel *c = arg;                                                                   \
+                                                                                                   \
+        (void)s, (void)ch;                                                                         \
+        c->flag = true;                                                                            \
+        c->relay->dirty = true;                                                                    \
+    }
+
+FLAG_CALLBACK(on_agent_eof, agent_eof)
+FLAG_CALLBACK(on_target_eof, target_eof)
+
+static void on_agent_close(ssh_session s, ssh_channel ch, void *arg)
+{
+    struct channel *c = arg;
+
+    (void)s, (void)ch;
+    c->agent_closed = c->agent_eof = c->relay->dirty = true;
+}
+
+static void on_target_close(ssh_session s, ssh_channel ch, void *arg)
+{
+    struct channel *c = arg;
+
+    (void)s, (void)ch;
+    c->target_closed = c->target_eof = c->relay->dirty = true;
+}
+
+static void on_agent_signal(ssh_session s, ssh_channel ch, const char *name, void *arg)
+{
+    struct channel *c = arg;
+
+    (void)s, (void)ch;
+    if (c->n_signals < ARRAY_LEN(c->signals) && strlen(name) < sizeof c->signals[0])
+        snprintf(c->signals[c->n_signals++], sizeof c->signals[0], "%s", name);
+    c->relay->dirty = true;
+}
+
+static void on_exit_status(ssh_session s, ssh_channel ch, int status, void *arg)
+{
+    struct channel *c = arg;
+
+    (void)s, (void)ch;
+    c->exit_status = status;
+    c->relay->dirty = true;
+}
+
+static void on_exit_signal(ssh_session s, ssh_channel ch, const char *name, int core,
+                           const char *message, const char *lang, void *arg)
+{
+    struct channel *c = arg;
+
+    (void)s, (void)ch, (void)message, (void)lang;
+    snprintf(c->exit_signal, sizeof c->exit_signal, "%s", name ? name : "");
+    c->exit_core = core;
+    c->relay->dirty = true;
+}
+
+static int set_agent_callbacks(struct channel *c)
+{
+    c->agent_cb = (struct ssh_channel_callbacks_struct){
+        .userdata = c,
+        .channel_data_function = on_agent_data,
+        .channel_eof_function = on_agent_eof,
+        .channel_close_function = on_agent_close,
+        .channel_signal_function = on_agent_signal,
+    };
+    ssh_callbacks_init(&c->agent_cb);
+    return ssh_add_channel_callbacks(c->agent, &c->agent_cb);
+}
+
+static int set_target_callbacks(struct channel *c)
+{
+    c->target_cb = (struct ssh_channel_callbacks_struct){
+        .userdata = c,
+        .channel_data_function = on_target_data,
+        .channel_eof_function = on_target_eof,
+        .channel_close_function = on_target_close,
+        .channel_exit_status_function = on_exit_status,
+        .channel_exit_signal_function = on_exit_signal,
+    };
+    ssh_callbacks_init(&c->target_cb);
+    return ssh_add_channel_callbacks(c->target, &c->target_cb);
+}
+
+/* ---- life ---- */
+
+struct channel *sshchannel_find(struct sshrelay *r, ssh_channel agent)
+{
+    for (struct channel *c = r->channels; c; c = c->next) {
+        if (c->agent == agent)
+            return c;
+    }
+    return NULL;
+}
+
+struct channel *sshchannel_new(struct sshrelay *r, ssh_channel agent)
+{
+    struct channel *c = calloc(1, sizeof *c);
+
+    if (!c)
+        return NULL;
+    c->relay = r;
+    c->agent = agent;
+    c->exit_status = -1;
+    c->started_ms = clock_mono_ms();
+    sshflow_init(&c->in, "stdin", SSHRELAY_QUEUE);
+    sshflow_init(&c->out, "stdout", SSHRELAY_QUEUE);
+    sshflow_init(&c->err, "stderr", SSHRELAY_QUEUE);
+    if (set_agent_callbacks(c) != SSH_OK) {
+        sshchannel_free(c);
+        return NULL;
+    }
+    c->next = r->channels;
+    r->channels = c;
+    r->n_channels++;
+    return c;
+}
+
+void sshchannel_free(struct channel *c)
+{
+    if (c->agent) {
+        ssh_remove_channel_callbacks(c->agent, &c->agent_cb);
+        ssh_channel_free(c->agent);
+    }
+    if (c->target) {
+        ssh_remove_channel_callbacks(c->target, &c->target_cb);
+        ssh_channel_free(c->target);
+    }
+    ssh_message_free(c->pending);
+    for (unsigned i = 0; i < c->n_env; i++) {
+        free(c->env[i].name);
+        free(c->env[i].value);
+    }
+    sshfile_free(c->file);
+    sshflow_done(&c->in);
+    sshflow_done(&c->out);
+    sshflow_done(&c->err);
+    free(c->text);
+    free(c);
+}
+
+bool sshchannel_over(const struct channel *c)
+{
+    return c->state == CHANNEL_DONE && c->agent_closed;
+}
+
+/* ---- towards the target ---- */
+
+static int open_up(struct channel *c)
+{
+    if (!c->target) {
+        c->target = ssh_channel_new(c->relay->target.ssh);
+        if (!c->target || set_target_callbacks(c) != SSH_OK)
+            return SSH_ERROR;
+    }
+    if (c->kind == CHANNEL_FORWARD)
+        return ssh_channel_open_forward(c->target, c->text, c->port, "127.0.0.1", 0);
+    return ssh_channel_open_session(c->target);
+}
+
+/* Variables that the target does not accept are no reason to fail, as with OpenSSH. */
+static int env_up(struct channel *c)
+{
+    while (c->env_sent < c->n_env) {
+        const struct channel_env *e = &c->env[c->env_sent];
+
+        if (ssh_channel_request_env(c->target, e->name, e->value) == SSH_AGAIN)
+            return SSH_AGAIN;
+        c->env_sent++;
+    }
+    return SSH_OK;
+}
+
+static int pty_up(struct channel *c)
+{
+    return c->pty ? ssh_channel_request_pty_size(c->target, c->term, c->columns, c->rows) : SSH_OK;
+}
+
+static int start_up(struct channel *c)
+{
+    switch (c->kind) {
+    case CHANNEL_EXEC:
+        return ssh_channel_request_exec(c->target, c->text);
+    case CHANNEL_SHELL:
+        return ssh_channel_request_shell(c->target);
+    case CHANNEL_SFTP:
+        return ssh_channel_request_subsystem(c->target, "sftp");
+    case CHANNEL_NONE:
+    case CHANNEL_FORWARD:
+        break;
+    }
+    return SSH_OK;
+}
+
+/* The target does as it was asked: so does the agent's request succeed. */
+static void started(struct channel *c)
+{
+    if (c->pending && !c->answered)
+        (void)ssh_message_channel_request_reply_success(c->pending);
+    ssh_message_free(c->pending);
+    c->pending = NULL;
+    c->answered = true;
+}
+
+static void step_up(struct channel *c)
+{
+    static int (*const steps[])(struct channel *) = {
+        [CHANNEL_OPEN_UP] = open_up,
+        [CHANNEL_ENV_UP] = env_up,
+        [CHANNEL_PTY_UP] = pty_up,
+        [CHANNEL_START_UP] = start_up,
+    };
+
+    while (c->state >= CHANNEL_OPEN_UP && c->state < CHANNEL_RUNNING) {
+        int rc = steps[c->state](c);
+
+        if (rc == SSH_AGAIN)
+            return;
+        if (rc != SSH_OK) {
+            char why[200];
+
+            snprintf(why, sizeof why, "the target refuses: %.150s",
+                     ssh_get_error(c->relay->target.ssh));
+            journal_error(c->relay, c->n, why, true);
+            sshchannel_refuse(c, why);
+            return;
+        }
+        c->state++;
+        if (c->state == CHANNEL_RUNNING)
+            started(c);
+    }
+}
+
+/* ---- bytes ---- */
+
+/* What libssh kept because it did not fit. */
+static void pull(struct channel *c, ssh_channel from, struct sshflow *f, int is_stderr)
+{
+    while (f->more) {
+        size_t room = f->raw.max - buffer_len(&f->raw);
+        uint8_t *p = room ? buffer_reserve(&f->raw, min_size(room, SSHRELAY_CHUNK)) : NULL;
+        int n;
+
+        if (!p)
+            return;
+        c->in_read = true;
+        n = ssh_channel_read_nonblocking(from, p, (uint32_t)min_size(room, SSHRELAY_CHUNK),
+                                         is_stderr);
+        c->in_read = false;
+        if (n <= 0) {
+            f->more = false;
+            return;
+        }
+        buffer_commit(&f->raw, (size_t)n);
+        f->bytes += (uint64_t)n;
+        f->last_ms = clock_mono_ms();
+    }
+}
+
+/* Writes what the peer's window and the socket take. */
+static void send_ready(struct channel *c, struct sshleg *leg, ssh_channel to, struct sshflow *f,
+                       bool is_stderr)
+{
+    _Atomic uint64_t *counter = leg == &c->relay->agent ? &c->relay->session->bytes_to_client
+                                                        : &c->relay->session->bytes_to_upstream;
+
+    while (buffer_len(&f->ready) && sshleg_alive(leg) &&
+           !(ssh_get_poll_flags(leg->ssh) & SSH_WRITE_PENDING)) {
+        size_t n = min_size(buffer_len(&f->ready), SSHRELAY_CHUNK);
+        const uint8_t *p = f->ready.p + f->ready.start;
+        int rc;
+
+        n = min_size(n, ssh_channel_window_size(to));
+        if (n == 0)
+            return;
+        rc = is_stderr ? ssh_channel_write_stderr(to, p, (uint32_t)n)
+                       : ssh_channel_write(to, p, (uint32_t)n);
+        if (rc <= 0) {
+            if (rc < 0)
+                buffer_reset(&f->ready, 0); /* the peer closed the channel: nobody reads it */
+            return;
+        }
+        buffer_consume(&f->ready, (size_t)rc);
+        atomic_fetch_add_explicit(counter, (uint64_t)rc, memory_order_relaxed);
+    }
+}
+
+static void record_new(struct channel *c, struct sshflow *f, size_t before)
+{
+    const struct recording_settings *s = policy_view_recording(c->relay->view);
+    size_t n = buffer_len(&f->ready) - before;
+
+    if (n == 0 || f->truncated || s->statements_only)
+        return;
+    if (c->kind == CHANNEL_SFTP || c->kind == CHANNEL_FORWARD)
+        return;
+    if (f == &c->in && c->pty) /* passwords are typed there; what is echoed is in the output */
+        return;
+    if (f->recorded + n > s->max_result_bytes) {
+        f->truncated = true;
+        return;
+    }
+    f->recorded += n;
+    journal_data(c->relay, c->n, f->name, bytes_of(f->ready.p + f->ready.start + before, n));
+}
+
+static bool settle(struct channel *c, struct sshflow *f, bool over)
+{
+    size_t before = buffer_len(&f->ready);
+    uint64_t idle = c->pty ? IDLE_TERMINAL_MS : IDLE_PIPE_MS;
+    bool last = over || clock_mono_ms() - f->last_ms >= idle;
+
+    if (sshflow_settle(f, c->relay->scratch, last && !f->more) != 0) {
+        sshrelay_end(c->relay, "out of memory");
+        return false;
+    }
+    record_new(c, f, before);
+    return true;
+}
+
+static void to_target(struct channel *c)
+{
+    pull(c, c->agent, &c->in, 0);
+    if (c->kind == CHANNEL_SFTP)
+        sshfile_from_agent(c->file, c);
+    else if (!settle(c, &c->in, c->agent_eof))
+        return;
+    if (!journal_flush(c->relay)) {
+        sshchannel_abort(c, "the session cannot be recorded");
+        return;
+    }
+    send_ready(c, &c->relay->target, c->target, &c->in, false);
+    if (c->agent_eof && !c->target_eof_sent && sshflow_empty(&c->in) && !c->target_closed) {
+        (void)ssh_channel_send_eof(c->target);
+        c->target_eof_sent = true;
+    }
+    for (unsigned i = 0; i < c->n_signals; i++) {
+        journal_notice(c->relay, c->n, c->signals[i]);
+        (void)ssh_channel_request_send_signal(c->target, c->signals[i]);
+    }
+    c->n_signals = 0;
+    if (c->resized)
+        (void)ssh_channel_change_pty_size(c->target, c->columns, c->rows);
+    c->resized = false;
+}
+
+static bool from_target(struct channel *c)
+{
+    bool over = c->target_eof || c->state == CHANNEL_REFUSED;
+
+    if (c->target) {
+        pull(c, c->target, &c->out, 0);
+        pull(c, c->target, &c->err, 1);
+    }
+    if (c->kind == CHANNEL_SFTP && c->state == CHANNEL_RUNNING)
+        sshfile_from_target(c->file, c);
+    else if (!settle(c, &c->out, over))
+        return false;
+    return settle(c, &c->err, over);
+}
+
+static void send_exit(struct channel *c)
+{
+    if (c->exit_sent || (c->exit_status < 0 && !c->exit_signal[0]))
+        return;
+    c->exit_sent = true;
+    if (c->exit_signal[0])
+        (void)ssh_channel_request_send_exit_signal(c->agent, c->exit_signal, c->exit_core, "", "");
+    else
+        (void)ssh_channel_request_send_exit_status(c->agent, c->exit_status);
+}
+
+/* Output first, then how it ended, then that it ended: a client that closes at the status would
+ * lose what comes after. */
+static void to_agent(struct channel *c)
+{
+    bool over = c->target_closed || c->state == CHANNEL_REFUSED;
+
+    if (!from_target(c))
+        return;
+    if (!journal_flush(c->relay)) {
+        sshchannel_abort(c, "the session cannot be recorded");
+        return;
+    }
+    send_ready(c, &c->relay->agent, c->agent, &c->err, true);
+    send_ready(c, &c->relay->agent, c->agent, &c->out, false);
+    if (!sshflow_empty(&c->out) || !sshflow_empty(&c->err))
+        return;
+    send_exit(c);
+    if ((c->target_eof || over) && !c->agent_eof_sent) {
+        (void)ssh_channel_send_eof(c->agent);
+        c->agent_eof_sent = true;
+    }
+    if (!over)
+        return;
+    journal_result(c);
+    (void)ssh_channel_close(c->agent);
+    c->state = CHANNEL_DONE;
+}
+
+/* The agent has closed: so is the target's side. */
+static void agent_left(struct channel *c)
+{
+    if (c->state == CHANNEL_HELD)
+        sshchannel_withdraw(c);
+    if (c->target && !c->target_closed)
+        (void)ssh_channel_close(c->target);
+    if (c->state != CHANNEL_FRESH)
+        journal_result(c);
+    (void)ssh_channel_close(c->agent);
+    c->state = CHANNEL_DONE;
+}
+
+void sshchannel_pump(struct channel *c)
+{
+    if (c->agent_closed && c->state != CHANNEL_DONE) {
+        agent_left(c);
+        return;
+    }
+    step_up(c);
+    if (c->state == CHANNEL_RUNNING)
+        to_target(c);
+    if (c->state == CHANNEL_RUNNING || c->state == CHANNEL_REFUSED || c->state == CHANNEL_HELD)
+        to_agent(c);
+}
+
+void sshchannel_abort(struct channel *c, const char *why)
+{
+    char line[400];
+
+    if (c->state >= CHANNEL_REFUSED)
+        return;
+    sshchannel_withdraw(c);
+    if (c->target && !c->target_closed)
+        (void)ssh_channel_close(c->target);
+    started(c);
+    snprintf(line, sizeof line, "chaperone: ended: %s%s\n", why, c->pty ? "\r" : "");
+    buffer_append(&c->err.ready, line, strlen(line));
+    c->exit_status = 126;
+    c->exit_signal[0] = '\0';
+    c->state = CHANNEL_REFUSED;
+}

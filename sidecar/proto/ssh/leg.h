@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One side of an SSH session: the agent (we are its server) or the target (we are its client).
+ * Both belong to the session's thread. libssh's sessions do not block; waiting is sshleg_wait's.
+ *
+ * Each side has its own libssh event. In one event, the end of one connection would be taken for
+ * the end of the other while that one is flushed (ssh_handle_packets, libssh 0.10 and 0.11).
+ */
+#pragma once
+
+#include "src-common/error.h"
+
+#include <libssh/libssh.h>
+
+/* Modern algorithms only. No chacha20-poly1305 and no CBC: without them Terrapin (CVE-2023-48795)
+ * has nothing to work on even where a peer lacks strict key exchange. */
+#define SSHLEG_KEX                                                                                 \
+    "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256,ecdh-sha2-nistp384,"        \
+    "ecdh-sha2-nistp521,diffie-hellman-group16-sha512,diffie-hellman-group18-sha512,"              \
+    "diffie-hellman-group14-sha256"
+#define SSHLEG_CIPHERS_GCM "aes128-gcm@openssh.com,aes256-gcm@openssh.com"
+#define SSHLEG_CIPHERS     SSHLEG_CIPHERS_GCM ",aes256-ctr,aes128-ctr"
+#define SSHLEG_MACS                                                                                \
+    "hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256,hmac-sha2-512"
+
+struct sshleg {
+    ssh_session ssh; /* NULL: not open */
+    ssh_event event;
+    bool added; /* to event */
+    bool failed;
+};
+
+/* Makes the event. The session is the leg's from then on. -ENOMEM. */
+int sshleg_open(struct sshleg *l, ssh_session ssh) MUST_CHECK;
+/* Says goodbye with a message (NULL: none) if the connection is up, and frees. Accepts an unused
+ * one. All channels of the session are gone afterwards. */
+void sshleg_close(struct sshleg *l, const char *message);
+bool sshleg_alive(const struct sshleg *l);
+
+/* Waits until a leg or wake_fd has something, at most timeout_ms, and lets libssh process it. Legs
+ * may be unused, wake_fd -1. True when a leg read something. */
+bool sshleg_wait(struct sshleg *a, struct sshleg *b, int wake_fd, int timeout_ms);
+/* Processes what a leg has received, without waiting; true when there was something. */
+bool sshleg_process(struct sshleg *l);

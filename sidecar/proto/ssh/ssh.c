@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The order of an SSH session.
+ */
+#include "ssh.h"
+
+#include "relay.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+/* ---- may this agent come here at all ---- */
+
+static int check_policy(struct sshrelay *r, struct error *err)
+{
+    struct session *s = r->session;
+
+    if (s->over_limit)
+        return error_set(err, -EMFILE, "too many sessions");
+    if (policy_view_new(s->snapshot, &s->guard->agent, s->target, NULL, &r->view) != 0)
+        return error_set(err, -ENOMEM, "out of memory");
+    r->snapshot = s->snapshot;
+    if (policy_view_empty(r->view)) {
+        struct statement none = {0};
+        struct decision d;
+
+        policy_decide(r->view, &none, 1, &d);
+        return error_set(err, -EACCES, "%s", d.reason);
+    }
+    return 0;
+}
+
+static void refused(struct sshrelay *r, const struct error *err)
+{
+    struct buffer *b = record_begin(r->session->record, "decision");
+
+    jsonw_kstr(b, "verdict", BYTES("Deny"));
+    jsonw_kstr(b, "reason", bytes_str(err->text));
+    if (record_end(r->session->record) != 0)
+        atomic_fetch_add(&r->session->guard->counters.record_failures, 1);
+    atomic_fetch_add(&r->session->guard->counters.sessions_refused, 1);
+}
+
+/* ---- start and end ---- */
+
+static int start(struct sshrelay *r, struct error *err)
+{
+    int rc;
+
+    arena_init(&r->arena, (size_t)4 << 20);
+    rc = session_keep_thread(r->session);
+    if (rc == 0)
+        rc = detect_scratch_new(&r->scratch);
+    if (rc)
+        return error_set(err, rc, "out of memory");
+    /* The reason of a refusal is told in the handshake, so keys are exchanged in any case. */
+    rc = check_policy(r, &r->refusal);
+    r->refused = rc != 0;
+    return 0;
+}
+
+static void finish(struct sshrelay *r, const char *goodbye)
+{
+    struct channel *c;
+
+    while ((c = r->channels)) {
+        r->channels = c->next;
+        sshchannel_withdraw(c);
+        sshchannel_free(c);
+    }
+    sshleg_close(&r->target, NULL);
+    sshleg_close(&r->agent, goodbye);
+    secret_done(&r->password);
+    policy_view_unref(r->view);
+    detect_scratch_free(r->scratch);
+    arena_done(&r->arena);
+}
+
+static void run(struct session *s)
+{
+    struct sshrelay *r = calloc(1, sizeof *r);
+    struct error err = {""};
+    int rc;
+
+    if (!r || session_record_open(s) != 0) {
+        free(r);
+        session_end(s, "the session cannot be recorded");
+        return;
+    }
+    r->session = s;
+    s->proto = r;
+    rc = start(r, &err);
+    if (rc == 0)
+        rc = sshrelay_login_agent(r, &err);
+    if (rc == 0) {
+        session_describe(s, r->target_user, "");
+        session_set_state(s, "open");
+        sshrelay_run(r);
+        finish(r, r->end_reason);
+        session_end(s, r->end_reason);
+    } else {
+        char goodbye[700];
+
+        refused(r, &err);
+        snprintf(goodbye, sizeof goodbye, "chaperone: %s", err.text);
+        finish(r, goodbye);
+        session_end(s, err.text[0] ? err.text : "refused");
+    }
+    free(r);
+}
+
+/* Sessions on their own thread are not called: session_take. */
+static void inbox(struct session *s, unsigned what)
+{
+    (void)s, (void)what;
+}
+
+const struct proto_ops ssh_guard_ops = {"ssh", run, inbox};
