@@ -168,7 +168,7 @@ static int start(struct services *s, const struct options *o, struct error *err)
     if (rc == 0)
         rc = tls_authority_new(o->trust, o->state, &g->authority, err);
     if (rc == 0)
-        rc = hostkey_start(o->trust, NULL, err);
+        rc = hostkey_start(o->trust, o->state, err);
     if (rc == 0)
         rc = jobs_start(&g->jobs, err);
     if (rc == 0)

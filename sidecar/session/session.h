@@ -76,8 +76,8 @@ void session_unref(struct session *s);
 
 /* Posts to the inbox. Any thread that holds a reference. */
 void session_post(struct session *s, enum inbox what);
-/* For a session that stays on its thread: from here on s->wake_fd becomes readable when something is
- * posted, and session_take gives what was. -errno. */
+/* For a session that stays on its thread: from here on s->wake_fd becomes readable when something
+ * is posted, and session_take gives what was. -errno. */
 int session_keep_thread(struct session *s) MUST_CHECK;
 unsigned session_take(struct session *s);
 /* Moves the session to one of the guard's loops: `start` runs there. The caller's thread must not

@@ -119,6 +119,7 @@ static void say_waiting(struct channel *c, const struct decision *d)
 bool sshchannel_ask(struct channel *c, const struct decision *d, struct bytes text)
 {
     struct sshrelay *r = c->relay;
+    bool away = false;
     char why[300];
 
     atomic_fetch_add(&r->session->guard->counters.approvals, 1);
@@ -139,10 +140,15 @@ bool sshchannel_ask(struct channel *c, const struct decision *d, struct bytes te
     case APPROVAL_ANSWER_GRANTED:
         journal_approval(r, c->n, c->approval_id, "Granted");
         return false;
+    case APPROVAL_ANSWER_AWAY:
+        away = true;
+        break;
     case APPROVAL_ANSWER_REFUSED:
         break;
     }
-    snprintf(why, sizeof why, "too many requests wait for approval");
+    snprintf(why, sizeof why,
+             away ? "needs approval, and nobody can be asked now"
+                  : "too many requests wait for approval");
     journal_decision(r, c->n, d, why);
     sshchannel_refuse(c, why);
     return true;

@@ -23,7 +23,7 @@ static struct sshflow *flow_of(struct channel *c, bool from_agent, int is_stderr
 static int take_data(struct channel *c, struct sshflow *f, const void *data, uint32_t len)
 {
     c->relay->dirty = true;
-    if (len > SSHRELAY_FLOOD)
+    if (len > SSHFLOW_WINDOW)
         c->relay->flooded = true;
     if (c->in_read)
         return 0;
@@ -287,28 +287,30 @@ static void step_up(struct channel *c)
 
 /* ---- bytes ---- */
 
-/* What libssh kept because it did not fit. */
+/* What libssh kept because it did not fit. A read opens its window again however much is still
+ * buffered (ssh_channel_read_timeout), so all of it is taken, and only when nothing else waits:
+ * then it never holds more than one window. */
 static void pull(struct channel *c, ssh_channel from, struct sshflow *f, int is_stderr)
 {
-    while (f->more) {
-        size_t room = f->raw.max - buffer_len(&f->raw);
-        uint8_t *p = room ? buffer_reserve(&f->raw, min_size(room, SSHRELAY_CHUNK)) : NULL;
-        int n;
+    int n;
+    uint8_t *p;
 
-        if (!p)
-            return;
-        c->in_read = true;
-        n = ssh_channel_read_nonblocking(from, p, (uint32_t)min_size(room, SSHRELAY_CHUNK),
-                                         is_stderr);
-        c->in_read = false;
-        if (n <= 0) {
-            f->more = false;
-            return;
-        }
-        buffer_commit(&f->raw, (size_t)n);
-        f->bytes += (uint64_t)n;
-        f->last_ms = clock_mono_ms();
-    }
+    if (!f->more || buffer_len(&f->raw))
+        return;
+    c->in_read = true;
+    n = ssh_channel_poll(from, is_stderr);
+    p = n > 0 ? buffer_reserve(&f->raw, (size_t)n) : NULL;
+    if (n > 0 && !p)
+        sshrelay_end(c->relay, "a peer sent more than its window");
+    n = p ? ssh_channel_read_nonblocking(from, p, (uint32_t)n, is_stderr) : 0;
+    c->in_read = false;
+    f->more = n > 0;
+    if (n <= 0)
+        return;
+    buffer_commit(&f->raw, (size_t)n);
+    f->bytes += (uint64_t)n;
+    f->last_ms = clock_mono_ms();
+    c->relay->dirty = true;
 }
 
 /* Writes what the peer's window and the socket take. */
@@ -335,6 +337,8 @@ static void send_ready(struct channel *c, struct sshleg *leg, ssh_channel to, st
             return;
         }
         buffer_consume(&f->ready, (size_t)rc);
+        /* There is room now for what waits behind it; no poll will say so. */
+        c->relay->dirty |= buffer_len(&f->raw) || f->more;
         atomic_fetch_add_explicit(counter, (uint64_t)rc, memory_order_relaxed);
     }
 }

@@ -8,7 +8,8 @@
 void sshflow_init(struct sshflow *f, const char *name, size_t max)
 {
     *f = (struct sshflow){.name = name};
-    buffer_init(&f->raw, max);
+    f->soft_max = max;
+    buffer_init(&f->raw, SSHFLOW_WINDOW + max);
     buffer_init(&f->ready, max + 2 * DETECT_STREAM_HOLD);
 }
 
@@ -33,10 +34,10 @@ int sshflow_mask(struct sshflow *f, uint32_t detectors)
 
 size_t sshflow_take(struct sshflow *f, struct bytes data, uint64_t now_ms)
 {
-    size_t room = f->raw.max - buffer_len(&f->raw);
+    size_t old = buffer_len(&f->raw), room = old < f->soft_max && !f->more ? f->soft_max - old : 0;
     size_t n = data.len < room ? data.len : room;
 
-    f->more = n < data.len;
+    f->more |= n < data.len;
     if (n == 0 || buffer_append(&f->raw, data.p, n) != 0)
         return 0;
     f->last_ms = now_ms;

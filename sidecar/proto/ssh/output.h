@@ -8,7 +8,10 @@
 #include "sidecar/mask/detect.h"
 #include "src-common/buffer.h"
 
+#define SSHFLOW_WINDOW ((size_t)4 << 20) /* more than libssh ever offers a peer */
+
 struct sshflow {
+    size_t soft_max;            /* of raw, when bytes come by themselves */
     const char *name;           /* "stdin", "stdout", "stderr" */
     struct buffer raw;          /* received */
     struct buffer ready;        /* masked and recorded: may be sent */

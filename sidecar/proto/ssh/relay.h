@@ -21,7 +21,6 @@
 #define SSHRELAY_STATEMENTS 1000000             /* of one session */
 #define SSHRELAY_QUEUE      ((size_t)256 << 10) /* held for one direction of one channel */
 #define SSHRELAY_CHUNK      ((size_t)64 << 10)  /* written at once */
-#define SSHRELAY_FLOOD      ((size_t)4 << 20)   /* a peer that ignores our window */
 
 enum channel_kind {
     CHANNEL_NONE = 0, /* nothing asked yet */

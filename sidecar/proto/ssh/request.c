@@ -207,9 +207,7 @@ static bool on_subsystem(struct channel *c, ssh_message m)
 {
     const char *name = ssh_message_channel_request_subsystem(m);
 
-    if (name && strcmp(name, "sftp") == 0)
-        return begin(c, m, CHANNEL_SFTP, NULL);
-    refuse_request(c, "subsystem", name ? name : "", NULL, "only the subsystem sftp is known");
+    refuse_request(c, "subsystem", name ? name : "", NULL, "subsystems are not relayed");
     return answer(m, false);
 }
 

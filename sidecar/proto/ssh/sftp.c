@@ -17,10 +17,12 @@ void sshfile_free(struct sshfile *f)
 void sshfile_from_agent(struct sshfile *f, struct channel *c)
 {
     (void)f;
-    if (sshflow_settle(&c->in, c->relay->scratch, true)) {}
+    if (sshflow_settle(&c->in, c->relay->scratch, true)) {
+    }
 }
 void sshfile_from_target(struct sshfile *f, struct channel *c)
 {
     (void)f;
-    if (sshflow_settle(&c->out, c->relay->scratch, true)) {}
+    if (sshflow_settle(&c->out, c->relay->scratch, true)) {
+    }
 }

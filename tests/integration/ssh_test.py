@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SSH through the guard: a real sshd, real clients."""
+
+import subprocess
+import time
+
+import pytest
+
+from support import run as r
+from support.guard import Guard
+from support.sshd import Sshd
+
+pytestmark = pytest.mark.sanitize
+
+TARGET = """
+apiVersion: chaperone.dev/v1alpha1
+kind: GuardTarget
+metadata: {{name: box, namespace: agents}}
+spec:
+  protocol: ssh
+  hosts: [127.0.0.1]
+  ports: [{port}]
+  credentials: {{secretRef: {{name: box-key}}}}
+  ssh: {{hostKeys: ["{key}"]}}
+"""
+PASS_THROUGH = TARGET.replace("  credentials: {{secretRef: {{name: box-key}}}}\n", "")
+POLICY = """
+---
+apiVersion: chaperone.dev/v1alpha1
+kind: GuardPolicy
+metadata: {name: agents, namespace: agents}
+spec:
+  targets: [{name: box}]
+  rules:
+"""
+
+
+def policies(sshd, *rules, target=TARGET):
+    return target.format(port=sshd.port, key=sshd.host_key) + POLICY + \
+        "".join(f"  - {rule}\n" for rule in rules)
+
+
+@pytest.fixture(scope="module")
+def sshd():
+    with Sshd() as s:
+        yield s
+
+
+def guard(sshd, *rules, target=TARGET, secret=None, **kw):
+    secret = secret or {"ssh-privatekey": sshd.client_key.read_text(), "username": sshd.user}
+    return Guard(policies(sshd, *rules, target=target), listen={"box": None},
+                 secrets={"box-key": secret}, **kw)
+
+
+def ssh_options(g):
+    return ["-F", "none", "-o", f"UserKnownHostsFile={g.trust}/known_hosts",
+            "-o", "GlobalKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=yes",
+            "-o", "LogLevel=ERROR", "-o", "BatchMode=yes"]
+
+
+def ssh(g, *command, options=(), timeout=60, stdin=subprocess.DEVNULL, **kw):
+    argv = ["ssh", *ssh_options(g), *options, "-p", str(g.ports["box"]), "agent@127.0.0.1",
+            *command]
+    if "input" not in kw:
+        kw["stdin"] = stdin
+    return subprocess.run(argv, capture_output=True, timeout=timeout * r.SLOWNESS, **kw)
+
+
+def wait_events(g, kind, n=1):
+    return r.wait_for(lambda: len(g.events(kind)) >= n and g.events(kind), 10,
+                      what=f"{n} lines of type {kind}")
+
+
+EXEC = ("{name: some, action: Allow, ssh: {requests: [exec], "
+        "argv: [[uptime], [echo, '...'], [touch, '...'], [cat]]}}")
+
+
+# ---- exec ----
+
+def test_allowed_command_runs_and_is_recorded(sshd):
+    with guard(sshd, EXEC) as g:
+        done = ssh(g, "echo", "hello world")
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"hello world\n", b"")
+        statement, = wait_events(g, "statement")
+        assert statement["kind"] == "exec" and statement["text"] == "echo hello world"
+        assert statement["verdict"] == "Allow" and statement["rule"] == "some"
+        data, = wait_events(g, "data")
+        assert data["stream"] == "stdout" and data["text"] == "hello world\n"
+        result, = wait_events(g, "result")
+        assert result["exitStatus"] == 0
+        wait_events(g, "session.close")
+        auth, = g.events("auth")
+        assert auth["user"] == "agent" and auth["upstreamUser"] == sshd.user and auth["ok"]
+        path, = g.record_files()
+        assert g.kubectl_guard("verify", path).returncode == 0
+
+
+@pytest.mark.parametrize("command", [
+    "touch {mark}; true", "echo x > {mark}", "echo `touch {mark}`", "echo $(touch {mark})",
+    "echo x | tee {mark}", "sh -c 'touch {mark}'", "/bin/touch {mark}", "A=1 touch {mark}",
+    "touch {mark} &", "true\ntouch {mark}", "(touch {mark})", "if true; then touch {mark}; fi",
+    "echo {{a,b}} >{mark}", "\\touch $X {mark}",
+])
+def test_denied_command_does_not_run(sshd, command, tmp_path):
+    mark = tmp_path / "mark"
+    with guard(sshd, EXEC) as g:
+        before = sshd.text().count("Starting session")
+        done = ssh(g, command.format(mark=mark))
+        assert done.returncode == 126 and done.stdout == b""
+        line, = done.stderr.decode().splitlines()
+        assert line.startswith("chaperone: denied: running") and "policy 'agents'" in line
+        assert not mark.exists()
+        assert sshd.text().count("Starting session") == before
+        decision, = wait_events(g, "decision")
+        assert decision["verdict"] == "Deny" and decision["requestId"] in line
+        assert ssh(g, "echo", "still here").stdout == b"still here\n"
+
+
+def test_exit_status_and_streams(sshd):
+    with guard(sshd, "{name: any, action: Allow, ssh: {requests: [exec]}}") as g:
+        done = ssh(g, "echo out; echo err >&2; exit 37")
+        assert (done.returncode, done.stdout, done.stderr) == (37, b"out\n", b"err\n")
+        assert {d["stream"]: d["text"] for d in wait_events(g, "data", 2)} == \
+            {"stdout": "out\n", "stderr": "err\n"}
+        assert ssh(g, "cat", input=b"x" * 100000).stdout == b"x" * 100000
+
+
+# ---- approval ----
+
+ASK = "{name: ask, action: RequireApproval, ssh: {requests: [exec]}, approval: {timeout: 30s}}"
+
+
+def spawn(g, *command):
+    return subprocess.Popen(["ssh", *ssh_options(g), "-o", "ServerAliveInterval=1",
+                             "-o", "ServerAliveCountMax=3", "-p", str(g.ports["box"]),
+                             "agent@127.0.0.1", *command], stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def requested(g):
+    return r.wait_for(lambda: [e["id"] for e in g.events("approval")
+                               if e["phase"] == "Requested"], 10, what="a request")[0]
+
+
+def test_approved_command_runs_as_shown(sshd):
+    with guard(sshd, ASK) as g:
+        child = spawn(g, "echo $((6*7))")
+        ident = requested(g)
+        shown = g.kubectl_guard("show", ident).stdout
+        assert "echo $((6*7))" in shown
+        time.sleep(5)  # longer than ServerAliveInterval * ServerAliveCountMax
+        g.kubectl_guard("approve", ident, "--reason", "ok")
+        out, err = child.communicate(timeout=20 * r.SLOWNESS)
+        assert (child.returncode, out) == (0, b"42\n")
+        assert b"waits for approval " + ident.encode() in err
+
+
+def test_denied_approval(sshd, tmp_path):
+    with guard(sshd, ASK) as g:
+        child = spawn(g, f"touch {tmp_path}/mark")
+        ident = requested(g)
+        g.kubectl_guard("deny", ident, "--reason", "not today")
+        out, err = child.communicate(timeout=20 * r.SLOWNESS)
+        assert child.returncode == 126 and b"not today" in err
+        assert not (tmp_path / "mark").exists()
+
+
+def test_approval_is_withdrawn_when_the_agent_leaves(sshd):
+    with guard(sshd, ASK) as g:
+        child = spawn(g, "true")
+        requested(g)
+        r.stop(child)
+        r.wait_for(lambda: [e for e in g.events("approval") if e["phase"] == "Withdrawn"], 10)
