@@ -171,3 +171,106 @@ def test_approval_is_withdrawn_when_the_agent_leaves(sshd):
         requested(g)
         r.stop(child)
         r.wait_for(lambda: [e for e in g.events("approval") if e["phase"] == "Withdrawn"], 10)
+
+
+# ---- who may log in, and how ----
+
+def paramiko_transport(port):
+    import paramiko
+    t = paramiko.Transport(("127.0.0.1", port))
+    t.start_client(timeout=10)
+    return t
+
+
+def pinned_user_key(sshd):
+    return {"ssh-privatekey": sshd.client_key.read_text(), "username": sshd.user}
+
+
+def test_token_is_the_login_where_issuers_are_trusted(sshd):
+    import paramiko
+    from support.issuer import Issuer
+    with Issuer() as idp, guard(sshd, EXEC, issuers=f"issuers:\n- {idp.yaml()}\n") as g:
+        assert ssh(g, "echo", "x").returncode == 255  # no token
+        for bad in ("", "x", idp.token(ttl=-600), idp.token(aud="other"),
+                    idp.token()[:-8] + "AAAAAAAA"):
+            with pytest.raises(paramiko.AuthenticationException):
+                t = paramiko_transport(g.ports["box"])
+                t.auth_password("agent", bad, fallback=False)
+            t.close()
+        t = paramiko_transport(g.ports["box"])
+        t.auth_password("agent", idp.token(sub="ann"), fallback=False)
+        c = t.open_session()
+        c.exec_command("echo token")
+        assert c.recv(100) == b"token\n" and c.recv_exit_status() == 0
+        t.close()
+        auth = [e for e in wait_events(g, "auth", 6) if e["ok"]]
+        assert len(auth) == 1 and auth[0]["method"] == "token" and "ann" in auth[0]["identity"]
+
+
+def test_offered_key_is_no_login(sshd):
+    import paramiko
+    with guard(sshd, EXEC, target=PASS_THROUGH) as g:
+        t = paramiko_transport(g.ports["box"])
+        key = paramiko.Ed25519Key.from_private_key_file(str(sshd.client_key))
+        with pytest.raises(paramiko.BadAuthenticationType):
+            t.auth_publickey(sshd.user, key)
+        assert not t.is_authenticated()
+        assert b"own keys cannot be relayed" in t.get_banner()
+        with pytest.raises(paramiko.SSHException):
+            t.open_session(timeout=5)
+        t.close()
+
+
+def test_client_cannot_declare_itself_logged_in(sshd):
+    """S1: USERAUTH_SUCCESS from the client (CVE-2018-10933)."""
+    import paramiko
+    from paramiko.common import cMSG_USERAUTH_SUCCESS
+    with guard(sshd, EXEC, target=PASS_THROUGH) as g:
+        t = paramiko_transport(g.ports["box"])
+        m = paramiko.Message()
+        m.add_byte(cMSG_USERAUTH_SUCCESS)
+        t._send_message(m)
+        t.authenticated = True
+        t.auth_handler = None
+        with pytest.raises(Exception):
+            c = t.open_session(timeout=5)
+            c.exec_command("echo pwned")
+        t.close()
+        r.wait_for(lambda: g.events("session.close"), 10)
+        assert not g.events("statement")
+
+
+def test_host_key_that_is_not_pinned(sshd):
+    with Sshd() as other:
+        wrong = TARGET.format(port=sshd.port, key=other.host_key)
+        with Guard(wrong + POLICY + f"  - {EXEC}\n", listen={"box": None},
+                   secrets={"box-key": pinned_user_key(sshd)}) as g:
+            done = ssh(g, "echo", "x")
+            assert done.returncode == 255 and b"host key" in done.stderr
+            assert b"Received disconnect" in done.stderr
+            assert any("host key" in e["message"] for e in wait_events(g, "error"))
+
+
+def test_wrong_upstream_key(sshd):
+    secret = {"ssh-privatekey": sshd.other_key.read_text(), "username": sshd.user}
+    with guard(sshd, EXEC, secret=secret) as g:
+        done = ssh(g, "echo", "x")
+        assert done.returncode == 255 and b"refused the login" in done.stderr
+
+
+def test_known_hosts_is_strict(sshd, tmp_path):
+    with guard(sshd, EXEC) as g, guard(sshd, EXEC) as other:
+        done = ssh(g, "echo", "x", options=["-o", f"UserKnownHostsFile={other.trust}/known_hosts"])
+        # the first UserKnownHostsFile wins, so ask with the other's file alone
+        argv = ["ssh", *[o.replace(str(g.trust), str(other.trust)) for o in ssh_options(g)], "-p",
+                str(g.ports["box"]), "agent@127.0.0.1", "echo", "x"]
+        refused = subprocess.run(argv, capture_output=True, timeout=30, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0 and refused.returncode == 255
+        assert (g.trust / "known_hosts").stat().st_mode & 0o777 == 0o644
+
+
+def test_agent_that_no_policy_selects(sshd):
+    text = policies(sshd, EXEC).replace("  targets:", "  subjects: [{serviceAccounts: [other]}]\n  targets:")
+    with Guard(text, listen={"box": None}, secrets={"box-key": pinned_user_key(sshd)}) as g:
+        done = ssh(g, "echo", "x")
+        assert done.returncode == 255 and b"no policy selects the agent" in done.stderr

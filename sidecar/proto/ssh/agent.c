@@ -32,22 +32,29 @@ static bool is_openssh(int fd)
            memcmp(seen, name, sizeof name - 1) == 0;
 }
 
+static bool alive(const struct sshleg *l, const struct sshleg *other)
+{
+    return sshleg_alive(l) && (!other || sshleg_alive(other));
+}
+
 int sshrelay_wait_login(struct sshrelay *r, struct sshleg *l, struct error *err)
 {
     struct session *s = r->session;
     uint64_t now = clock_mono_ms();
     struct sshleg *other = l == &r->target ? &r->agent : NULL;
+    const char *why;
 
     if (now >= s->deadline_ms)
         return error_set(err, -ETIMEDOUT, "the login took too long");
-    sshleg_wait(l, other, s->wake_fd, (int)(s->deadline_ms - now));
+    /* Looked at on both sides of the wait: the caller may have read the end itself. */
+    if (alive(l, other))
+        sshleg_wait(l, other, s->wake_fd, (int)(s->deadline_ms - now));
     if (session_take(s) & (INBOX_KILL | INBOX_STOP))
         return error_set(err, -ECANCELED, "the session was ended");
-    if (!sshleg_alive(l) || (other && !sshleg_alive(other)))
-        return error_set(err, -ECONNRESET, "%s",
-                         l->ssh && ssh_get_error(l->ssh)[0] ? ssh_get_error(l->ssh)
-                                                            : "the connection was closed");
-    return 0;
+    if (alive(l, other))
+        return 0;
+    why = l->ssh ? ssh_get_error(l->ssh) : "";
+    return error_set(err, -ECONNRESET, "%s", why[0] ? why : "the connection was closed");
 }
 
 static int exchange_keys(struct sshrelay *r, struct error *err)
@@ -93,10 +100,21 @@ struct attempt {
     struct error *err;
 };
 
+static bool wants_token(const struct sshrelay *r)
+{
+    const struct session *s = r->session;
+
+    if (!s->target->credentials_secret)
+        return false; /* the password is the target's */
+    if (r->token_by_policy || s->target->token == TARGET_TOKEN_ALWAYS)
+        return true;
+    return s->target->token == TARGET_TOKEN_WITH_ISSUERS && s->guard->issuers != NULL;
+}
+
 /* Why keys do not help, once, before the first refusal. */
 static void tell_how(struct attempt *a)
 {
-    const struct target *t = a->relay->session->target;
+    const struct sshrelay *r = a->relay;
     char text[400];
     ssh_string banner;
 
@@ -104,13 +122,15 @@ static void tell_how(struct attempt *a)
         return;
     a->told = true;
     snprintf(text, sizeof text,
-             "chaperone: the agent's own keys cannot be relayed to '%.64s'. %s\r\n", t->name,
-             t->credentials_secret
+             "chaperone: the agent's own keys cannot be relayed to '%.64s'. %s\r\n",
+             r->session->target->name,
+             wants_token(r) ? "Log in with the agent's token as the password."
+             : r->session->target->credentials_secret
                  ? "The guard logs in there; no key is needed here."
                  : "Log in with the target's password, or ask for credentials in its GuardTarget.");
     banner = ssh_string_from_char(text);
     if (banner)
-        (void)ssh_send_issue_banner(a->relay->agent.ssh, banner);
+        (void)ssh_send_issue_banner(r->agent.ssh, banner);
     ssh_string_free(banner);
 }
 
@@ -118,8 +138,11 @@ static void tell_how(struct attempt *a)
 static enum login try_target(struct attempt *a, ssh_message m)
 {
     struct sshrelay *r = a->relay;
-    int rc = sshrelay_login_target(r, a->err);
+    int rc = sshrelay_admit(r, a->err);
 
+    if (rc)
+        return LOGIN_NO;
+    rc = sshrelay_login_target(r, a->err);
     if (rc == 0) {
         journal_auth(r, a->method, true);
         if (!journal_flush(r)) {
@@ -139,12 +162,45 @@ static enum login try_target(struct attempt *a, ssh_message m)
     return LOGIN_GO_ON;
 }
 
+static enum login with_token(struct attempt *a, ssh_message m, const char *token)
+{
+    struct sshrelay *r = a->relay;
+    struct guard *g = r->session->guard;
+    const struct agent agent = guard_agent(g);
+    struct identity *id = NULL;
+    struct error why = {""};
+    int rc;
+
+    a->method = "token";
+    if (!g->issuers) {
+        error_set(a->err, -EACCES,
+                  "target '%s' needs a token, and this guard trusts no issuer "
+                  "(--issuers)",
+                  r->session->target->name);
+        return LOGIN_NO;
+    }
+    rc = token_validate(g->issuers, bytes_str(token), &agent, &id, &why);
+    atomic_fetch_add(rc ? &g->counters.tokens_refused : &g->counters.tokens_accepted, 1);
+    if (rc) {
+        journal_auth(r, a->method, false);
+        journal_error(r, 0, why.text, false);
+        (void)ssh_message_reply_default(m);
+        return LOGIN_GO_ON;
+    }
+    session_identify(r->session, id);
+    return try_target(a, m);
+}
+
 static enum login with_password(struct attempt *a, ssh_message m, const char *password)
 {
     struct sshrelay *r = a->relay;
 
-    if (!password)
+    if (!password) {
+        (void)ssh_message_reply_default(m);
         return LOGIN_GO_ON;
+    }
+    if (wants_token(r))
+        return with_token(a, m, password);
     if (!r->session->target->credentials_secret &&
         secret_set(&r->password, password, strlen(password)) != 0)
         return LOGIN_NO;
@@ -178,14 +234,10 @@ static enum login authenticate(struct attempt *a, ssh_message m)
         error_set(a->err, -EINVAL, "no user name, or one that is too long");
         return LOGIN_NO;
     }
-    if (r->refused) {
-        *a->err = r->refusal;
-        return LOGIN_NO;
-    }
     switch (ssh_message_subtype(m)) {
     case SSH_AUTH_METHOD_NONE:
         a->method = "pod";
-        if (r->session->target->credentials_secret)
+        if (r->session->target->credentials_secret && !wants_token(r))
             return try_target(a, m);
         break;
     case SSH_AUTH_METHOD_PASSWORD:

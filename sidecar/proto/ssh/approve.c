@@ -40,7 +40,7 @@ static int digest(struct channel *c, struct bytes text, uint8_t out[32])
     hash_part(md, bytes_str(r->session->target_address));
     hash_part(md, bytes_str(r->user));
     hash_part(md, bytes_str(r->target_user));
-    hash_part(md, bytes_str(r->session->guard->identity));
+    hash_part(md, bytes_str(session_identity_name(r->session)));
     hash_part(md, bytes_str(policy_snapshot_digest(r->snapshot)));
     ok = EVP_DigestFinal_ex(md, out, NULL);
     EVP_MD_CTX_free(md);
@@ -75,12 +75,13 @@ static enum approval_answer ask(struct channel *c, const struct decision *d, str
 {
     struct sshrelay *r = c->relay;
     struct guard *g = r->session->guard;
+    const struct agent agent = session_agent(r->session);
     enum approval_answer answer;
     char effect[160];
     struct approval_ask a = {.session = r->session->id,
-                             .pod = g->agent.pod,
-                             .service_account = g->agent.service_account,
-                             .identity = g->identity,
+                             .pod = agent.pod,
+                             .service_account = agent.service_account,
+                             .identity = session_identity_name(r->session),
                              .target = r->session->target_name,
                              .database = "",
                              .user = r->target_user,

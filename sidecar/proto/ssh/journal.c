@@ -21,7 +21,7 @@ bool journal_flush(struct sshrelay *r)
     if (record_flush(r->session->record) == 0)
         return true;
     atomic_fetch_add(&r->session->guard->counters.record_failures, 1);
-    return !policy_view_recording(r->view)->required;
+    return r->view && !policy_view_recording(r->view)->required;
 }
 
 static void add_bool(struct buffer *b, const char *key, bool value)
@@ -40,7 +40,9 @@ void journal_auth(struct sshrelay *r, const char *method, bool ok)
     jsonw_kstr(b, "user", bytes_str(r->user));
     jsonw_kstr(b, "upstreamUser", bytes_str(r->target_user));
     jsonw_kstr(b, "method", bytes_str(method));
-    jsonw_kstr(b, "identity", bytes_str(r->session->guard->identity));
+    jsonw_kstr(b, "identity", bytes_str(session_identity_name(r->session)));
+    if (r->session->identity)
+        identity_describe(r->session->identity, b);
     add_bool(b, "ok", ok);
     finish_line(r);
 }

@@ -27,31 +27,56 @@ static void abort_all(struct sshrelay *r, const char *why)
         sshchannel_abort(c, why);
 }
 
-/* What runs, runs on; what waits for a person is judged again, and so is everything from here. */
+static void new_snapshot(struct sshrelay *r, struct policy_snapshot *snapshot,
+                         const struct target *t)
+{
+    struct policy_snapshot *old = r->session->snapshot;
+
+    r->session->snapshot = snapshot;
+    r->session->target = t;
+    policy_snapshot_unref(old);
+}
+
+/* What runs, runs on; what waits for a person is judged again, and so is everything from here.
+ * Who would not be let in any more, or as somebody else, is shown out. */
 static void policy_changed(struct sshrelay *r)
 {
     struct policy_snapshot *snapshot = guard_policy(r->session->guard);
     const struct target *old = r->session->target;
     const struct target *t = policy_target_by_name(snapshot, old->namespace_, old->name);
-    struct policy_view *view = NULL;
+    struct error err = {""};
+    char pinned[sizeof r->pinned_user];
 
-    if (!t || t->protocol != TARGET_SSH ||
-        policy_view_new(snapshot, &r->session->guard->agent, t, NULL, &view) != 0) {
+    if (!t || t->protocol != TARGET_SSH || !t->credentials_secret != !old->credentials_secret) {
         policy_snapshot_unref(snapshot);
-        sshrelay_end(r, "the target is not in the policy any more");
+        sshrelay_end(r, "policy has changed: the target is not what it was");
         return;
     }
     for (struct channel *c = r->channels; c; c = c->next)
         sshchannel_withdraw(c);
-    policy_view_unref(r->view);
-    policy_snapshot_unref(r->session->snapshot);
-    r->view = view;
-    r->snapshot = r->session->snapshot = snapshot;
-    r->session->target = t;
+    memcpy(pinned, r->pinned_user, sizeof pinned);
+    new_snapshot(r, snapshot, t);
+    if (sshrelay_admit(r, &err) != 0 || strcmp(pinned, r->pinned_user) != 0) {
+        sshrelay_end(r, "policy has changed: this login is not permitted any more");
+        return;
+    }
     for (struct channel *c = r->channels; c; c = c->next) {
         if (c->state == CHANNEL_HELD)
             sshchannel_judge(c);
     }
+}
+
+/* A token's time is over, or nearly: look again, by the wall clock. */
+static uint64_t check_expiry(struct sshrelay *r)
+{
+    struct session *s = r->session;
+    uint64_t left = s->identity ? identity_left_ms(s->identity, r->at_expiry) : KEEPALIVE_MS;
+
+    if (left == 0 && !r->ending) {
+        journal_auth(r, "token", false);
+        sshrelay_end(r, "the session's token has expired: log in with a fresh one");
+    }
+    return left;
 }
 
 /* ---- inbox ---- */
@@ -119,15 +144,16 @@ static void pump_all(struct sshrelay *r)
     }
 }
 
-static int timeout_ms(const struct sshrelay *r)
+static int timeout_ms(struct sshrelay *r)
 {
-    int timeout = KEEPALIVE_MS;
+    uint64_t left = check_expiry(r);
+    int timeout = left < KEEPALIVE_MS ? (int)left : KEEPALIVE_MS;
 
     if (r->dirty)
         return 0;
     for (const struct channel *c = r->channels; c; c = c->next) {
         if (c->in.held || c->out.held || c->err.held)
-            timeout = 20;
+            timeout = timeout < 20 ? timeout : 20;
     }
     return timeout;
 }

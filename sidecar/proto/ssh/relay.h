@@ -93,9 +93,10 @@ struct sshrelay {
     struct policy_view *view;
     struct policy_snapshot *snapshot; /* of view */
     struct sshleg agent, target;
-    char user[128], target_user[128];
-    bool refused; /* policy has nothing for this agent: said in the login */
-    struct error refusal;
+    char user[256], target_user[256];
+    char pinned_user[256];  /* by policy: whom the guard logs in as */
+    bool token_by_policy;   /* identity.requireToken */
+    bool at_expiry;         /* the session ends with the token, to the second */
     struct secret password; /* the agent's, when it is relayed */
     struct channel *channels;
     unsigned n_channels;
@@ -115,6 +116,9 @@ struct sshrelay {
 int sshrelay_login_agent(struct sshrelay *r, struct error *err) MUST_CHECK;
 /* Connects, checks the host key, logs in. -EACCES: the target refused the login. */
 int sshrelay_login_target(struct sshrelay *r, struct error *err) MUST_CHECK;
+/* Whether policy lets this agent come here, and what it pins; makes r->view. Again after policy
+ * changed. -EACCES with the reason. */
+int sshrelay_admit(struct sshrelay *r, struct error *err) MUST_CHECK;
 /* Lets both legs work for a moment; -ETIMEDOUT, -ECANCELED (killed), -ECONNRESET. */
 int sshrelay_wait_login(struct sshrelay *r, struct sshleg *l, struct error *err) MUST_CHECK;
 

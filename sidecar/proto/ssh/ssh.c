@@ -10,23 +10,49 @@
 
 /* ---- may this agent come here at all ---- */
 
-static int check_policy(struct sshrelay *r, struct error *err)
+int sshrelay_admit(struct sshrelay *r, struct error *err)
 {
     struct session *s = r->session;
+    const struct agent agent = session_agent(s);
+    const struct identity_settings *i;
+    struct policy_view *v = NULL;
 
-    if (s->over_limit)
-        return error_set(err, -EMFILE, "too many sessions");
-    if (policy_view_new(s->snapshot, &s->guard->agent, s->target, NULL, &r->view) != 0)
+    if (policy_view_new(s->snapshot, &agent, s->target, NULL, &v) != 0)
         return error_set(err, -ENOMEM, "out of memory");
+    policy_view_unref(r->view);
+    r->view = v;
     r->snapshot = s->snapshot;
-    if (policy_view_empty(r->view)) {
-        struct statement none = {0};
+    i = policy_view_identity(v);
+    if (policy_view_empty(v)) {
         struct decision d;
 
-        policy_decide(r->view, &none, 1, &d);
+        policy_decide(v, &(struct statement){0}, 1, &d);
         return error_set(err, -EACCES, "%s", d.reason);
     }
+    if (i->conflict[0])
+        return error_set(err, -EACCES, "%s", i->conflict);
+    if (i->require_injection && !s->target->credentials_secret)
+        return error_set(err, -EACCES,
+                         "policy lets agents only use targets where the guard logs in "
+                         "(identity.requireInjection), and '%s' has no credentials",
+                         s->target->name);
+    if (i->require_token && !s->identity)
+        return error_set(err, -EACCES, "policy asks for a token (identity.requireToken)");
+    snprintf(r->pinned_user, sizeof r->pinned_user, "%s", i->user ? i->user : "");
+    r->at_expiry = i->end_at_expiry;
     return 0;
+}
+
+/* Before anybody has logged in: does a policy ask for a token, whoever it is? */
+static void look_for_token(struct sshrelay *r)
+{
+    const struct agent agent = session_agent(r->session);
+    struct policy_view *v = NULL;
+
+    if (policy_view_new(r->session->snapshot, &agent, r->session->target, NULL, &v) != 0)
+        return;
+    r->token_by_policy = policy_view_identity(v)->require_token;
+    policy_view_unref(v);
 }
 
 static void refused(struct sshrelay *r, const struct error *err)
@@ -52,10 +78,8 @@ static int start(struct sshrelay *r, struct error *err)
         rc = detect_scratch_new(&r->scratch);
     if (rc)
         return error_set(err, rc, "out of memory");
-    /* The reason of a refusal is told in the handshake, so keys are exchanged in any case. */
-    rc = check_policy(r, &r->refusal);
-    r->refused = rc != 0;
-    return 0;
+    look_for_token(r);
+    return r->session->over_limit ? error_set(err, -EMFILE, "too many sessions") : 0;
 }
 
 static void finish(struct sshrelay *r, const char *goodbye)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The target's side: connect, compare the host key with what GuardTarget pins, log in.
  */
-#include "credential.h"
 #include "relay.h"
+
+#include "sidecar/identity/credential.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -223,13 +224,13 @@ static int probe(struct sshrelay *r, int *ret_rc, struct error *err)
     return 0;
 }
 
-static int log_in(struct sshrelay *r, struct sshcredential *c, struct error *err)
+static int log_in(struct sshrelay *r, struct credential *c, struct error *err)
 {
     const struct secret *password = c->password.len ? &c->password : &r->password;
     int none, rc;
 
-    if (c->key.len) {
-        rc = with_key(r, &c->key, err);
+    if (c->ssh_key.len) {
+        rc = with_key(r, &c->ssh_key, err);
         if (rc != -EACCES || !c->password.len)
             return rc;
     }
@@ -241,22 +242,55 @@ static int log_in(struct sshrelay *r, struct sshcredential *c, struct error *err
     return with_password(r, password, err);
 }
 
-int sshrelay_login_target(struct sshrelay *r, struct error *err)
+/* One connection, one login. */
+static int attempt(struct sshrelay *r, struct credential *c, struct error *err)
 {
-    const struct target *t = r->session->target;
-    struct sshcredential c = {0};
-    int rc = 0;
+    const char *user = r->pinned_user[0] ? r->pinned_user : c->username[0] ? c->username : r->user;
+    int rc;
 
-    if (t->credentials_secret)
-        rc = sshcredential_read(t, r->session->guard->secrets_dir, &c, err);
-    if (rc == 0) {
-        snprintf(r->target_user, sizeof r->target_user, "%s", c.user[0] ? c.user : r->user);
-        rc = connect_target(r, err);
-    }
+    snprintf(r->target_user, sizeof r->target_user, "%s", user);
+    rc = connect_target(r, err);
     if (rc == 0)
         rc = check_host_key(r, err);
+    return rc ? rc : log_in(r, c, err);
+}
+
+static int load(struct sshrelay *r, struct credential *c, struct error *err)
+{
+    const struct target *t = r->session->target;
+    const char *dir = r->session->guard->secrets_dir;
+    int rc;
+
+    if (!dir)
+        return error_set(err, -ENOENT,
+                         "GuardTarget '%s' has credentials, and the guard was started without "
+                         "--secrets",
+                         t->name);
+    rc = credential_load(dir, t->credentials_secret, c, err);
+    if (rc == 0 && !c->ssh_key.len && !c->password.len)
+        rc = error_set(err, -ENOENT, "secret %s has neither ssh-privatekey nor password",
+                       t->credentials_secret);
+    return rc;
+}
+
+/* A refused login is tried once more when the secret has been rotated meanwhile. */
+int sshrelay_login_target(struct sshrelay *r, struct error *err)
+{
+    struct credential c = {0}, again = {0};
+    int rc;
+
+    if (!r->session->target->credentials_secret)
+        return attempt(r, &c, err);
+    rc = load(r, &c, err);
     if (rc == 0)
-        rc = log_in(r, &c, err);
-    sshcredential_done(&c);
+        rc = attempt(r, &c, err);
+    if (rc == -EACCES && load(r, &again, NULL) == 0 && !credential_same(&c, &again)) {
+        sshleg_close(&r->target, NULL);
+        rc = attempt(r, &again, err);
+    }
+    credential_done(&c);
+    credential_done(&again);
+    if (rc == 0)
+        atomic_fetch_add(&r->session->guard->counters.injected_logins, 1);
     return rc;
 }
