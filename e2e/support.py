@@ -132,7 +132,7 @@ def get(kind, name=None, namespace=None, **options):
     args = ["get", kind, *([name] if name else []), "-o", "json", "--ignore-not-found"]
     out = kubectl(*args, namespace=namespace, **options).out
     if not out.strip():
-        return None
+        return None if name else []
     found = json.loads(out)
     return found if name else found["items"]
 
@@ -258,13 +258,26 @@ def chart_values():
     extra = os.environ.get("CHAPERONE_E2E_VALUES")
     if extra:
         return ["--values", extra]
-    return ["--set", "images.pullPolicy=Never"]
+    tag = os.environ.get("CHAPERONE_E2E_TAG", "")  # of e2e/images/build --tag
+    tags = [f"images.{i}.tag={tag}" for i in ("guard", "init", "webhook")] if tag else []
+    return ["--set", ",".join(["images.pullPolicy=Never", *tags])]
 
 
-def install_chart(*flags, release=RELEASE, namespace=SYSTEM, deadline=240):
-    """Installs or upgrades and waits until it is ready."""
-    return helm("upgrade", "--install", release, CHART, "--namespace", namespace, "--create-namespace", "--wait",
-                "--timeout", f"{deadline - 20}s", *chart_values(), *flags, deadline=deadline)
+def adopt_kinds(release, namespace):
+    """The kinds may be there already, from `kubectl apply`: helm takes over what bears its marks."""
+    here = [c for c in get("crd") if c["spec"]["group"] == "chaperone.dev"]
+    for name in [c["metadata"]["name"] for c in here]:
+        kubectl("label", "--overwrite", "crd", name, "app.kubernetes.io/managed-by=Helm")
+        kubectl("annotate", "--overwrite", "crd", name, f"meta.helm.sh/release-name={release}",
+                f"meta.helm.sh/release-namespace={namespace}")
+
+
+def install_chart(*flags, release=RELEASE, namespace=SYSTEM, deadline=240, wait=True):
+    """Installs or upgrades, and waits until it is ready."""
+    adopt_kinds(release, namespace)
+    waiting = ["--wait", "--timeout", f"{deadline - 20}s"] if wait else []
+    return helm("upgrade", "--install", release, CHART, "--namespace", namespace, "--create-namespace", *waiting,
+                *chart_values(), *flags, deadline=deadline)
 
 
 def uninstall_chart(*flags, release=RELEASE, namespace=SYSTEM):
