@@ -47,6 +47,7 @@ struct asked { /* an object that exists, and whose request is pending */
 struct clusterapprovals {
     struct guard *guard;
     struct kube *kube;
+    struct events *events;
     struct watch *watch;
     pthread_t thread;
     bool running;
@@ -214,6 +215,9 @@ static void outlet_settled(const char *id, enum approval_phase phase, void *arg)
     bool here = phase == APPROVAL_EXPIRED || phase == APPROVAL_WITHDRAWN ||
                 phase == APPROVAL_FAILED; /* decided ones have their phase from the decision */
 
+    if (here)
+        events_say(a->events, EVENT_APPROVAL_ENDED, "approval %s: %s", id,
+                   approval_phase_name(phase));
     pthread_mutex_lock(&a->lock);
     drop_asked(a, id);
     if (a->current && a->current->kind == TASK_ASK && strcmp(a->current->id, id) == 0)
@@ -298,8 +302,13 @@ static void fail_asks(struct clusterapprovals *a, struct task *first, const char
 
 static void ask_done(struct clusterapprovals *a, struct task *t)
 {
+    const struct approval_info *i = t->info;
     bool dropped;
 
+    events_say(
+        a->events, EVENT_APPROVAL_REQUESTED,
+        "approval %s: rule \"%.63s\" of policy \"%.253s\" holds %.300s on %.128s; session %s",
+        t->id, i->rule, i->policy, i->effect, i->target, i->session);
     pthread_mutex_lock(&a->lock);
     dropped = t->dropped;
     a->current = NULL;
@@ -387,11 +396,14 @@ static void take_vote(struct clusterapprovals *a, const char *id, struct json_ob
 
     if (rc == 0)
         rc = approvals_vote(a->guard->approvals, id, &v.vote, &err);
-    if (rc)
+    if (rc) {
         log_warn("approval.vote_refused", F_STR("id", id), F_STR("reason", err.text));
-    else
+    } else {
         log_info("approval.vote", F_STR("id", id), F_STR("by", v.vote.by),
                  F_STR("decision", v.vote.approve ? "Approve" : "Deny"));
+        events_say(a->events, EVENT_APPROVAL_DECIDED, "approval %s: %s by %.256s", id,
+                   v.vote.approve ? "Approve" : "Deny", v.vote.by);
+    }
     approval_object_vote_done(&v);
 }
 
@@ -538,8 +550,8 @@ static int start(struct clusterapprovals *a, struct error *err)
     return watch_start(&c, &a->watch, err);
 }
 
-int clusterapprovals_start(struct guard *g, struct kube *k, struct clusterapprovals **ret,
-                           struct error *err)
+int clusterapprovals_start(struct guard *g, struct kube *k, struct events *events,
+                           struct clusterapprovals **ret, struct error *err)
 {
     struct clusterapprovals *a = calloc(1, sizeof *a);
     int rc;
@@ -548,6 +560,7 @@ int clusterapprovals_start(struct guard *g, struct kube *k, struct clusterapprov
         return error_set(err, -ENOMEM, "out of memory");
     a->guard = g;
     a->kube = k;
+    a->events = events;
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->more, NULL);
     rc = start(a, err);

@@ -5,13 +5,12 @@
  */
 #pragma once
 
-#include "sidecar/session/guard.h"
-#include "src-common/kube/kube.h"
+#include "events.h"
 
 struct clusterapprovals;
 /* Becomes the outlet of the guard's approvals. */
-int clusterapprovals_start(struct guard *g, struct kube *k, struct clusterapprovals **ret,
-                           struct error *err) MUST_CHECK;
+int clusterapprovals_start(struct guard *g, struct kube *k, struct events *events,
+                           struct clusterapprovals **ret, struct error *err) MUST_CHECK;
 /* No session may be left. Accepts NULL. */
 void clusterapprovals_stop(struct clusterapprovals *a);
 /* Whether people can be asked now. Any thread. */

@@ -4,6 +4,7 @@
 #include "cluster.h"
 
 #include "approvals.h"
+#include "events.h"
 #include "labels.h"
 #include "policies.h"
 #include "serviceaccount.h"
@@ -25,6 +26,7 @@ struct cluster {
     struct kube *kube;
     struct policies *policies;
     struct clusterapprovals *approvals;
+    struct events *events;
     struct labels_file labels;
     struct serviceaccount account;
     int wake_fd;
@@ -104,14 +106,31 @@ static int start_files(struct cluster *c, struct error *err)
     return c->account.trust ? serviceaccount_start(&c->account, err) : 0;
 }
 
+static void on_refused(const char *why, void *arg)
+{
+    struct cluster *c = arg;
+
+    if (why)
+        events_say(c->events, EVENT_POLICY_REFUSED,
+                   "policies are invalid, the last good ones stay: %.500s", why);
+    else
+        events_say(c->events, EVENT_POLICY_RESTORED, "policies are valid again and in force");
+}
+
 static int start_services(struct cluster *c, struct error *err)
 {
-    const struct policies_config policies = {
-        .guard = c->c.guard, .kube = c->kube, .wake_fd = c->wake_fd};
+    const struct policies_config policies = {.guard = c->c.guard,
+                                             .kube = c->kube,
+                                             .wake_fd = c->wake_fd,
+                                             .refused = on_refused,
+                                             .arg = c};
+    int rc = events_start(c->c.guard, c->kube, &c->events, err);
 
-    int rc = policies_start(&policies, &c->policies, err);
-
-    return rc ? rc : clusterapprovals_start(c->c.guard, c->kube, &c->approvals, err);
+    if (rc == 0)
+        rc = policies_start(&policies, &c->policies, err);
+    if (rc == 0)
+        rc = clusterapprovals_start(c->c.guard, c->kube, c->events, &c->approvals, err);
+    return rc;
 }
 
 static int start_thread(struct cluster *c, struct error *err)
@@ -162,6 +181,7 @@ void cluster_stop(struct cluster *c)
     }
     policies_stop(c->policies);
     clusterapprovals_stop(c->approvals);
+    events_stop(c->events);
     kube_free(c->kube);
     labels_done(&c->labels);
     serviceaccount_done(&c->account);
@@ -172,12 +192,21 @@ void cluster_stop(struct cluster *c)
 
 void cluster_metrics(struct cluster *c, struct buffer *out)
 {
+    struct events_counters n = events_counters(c->events);
+
     buffer_printf(out,
                   "# HELP chaperone_api_server_watched 1 when all policies are being watched.\n"
                   "# TYPE chaperone_api_server_watched gauge\n"
                   "chaperone_api_server_watched %d\n"
                   "# HELP chaperone_approvals_open 1 when people can be asked.\n"
                   "# TYPE chaperone_approvals_open gauge\n"
-                  "chaperone_approvals_open %d\n",
-                  policies_watched(c->policies), clusterapprovals_open(c->approvals));
+                  "chaperone_approvals_open %d\n"
+                  "# HELP chaperone_events_sent_total Events created or updated.\n"
+                  "# TYPE chaperone_events_sent_total counter\n"
+                  "chaperone_events_sent_total %llu\n"
+                  "# HELP chaperone_events_dropped_total Events given up for want of room.\n"
+                  "# TYPE chaperone_events_dropped_total counter\n"
+                  "chaperone_events_dropped_total %llu\n",
+                  policies_watched(c->policies), clusterapprovals_open(c->approvals),
+                  (unsigned long long)n.sent, (unsigned long long)n.dropped);
 }

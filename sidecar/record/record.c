@@ -22,8 +22,8 @@
 
 struct record_spool {
     int dir_fd;
-    record_tap_fn *tap;
-    void *tap_arg;
+    record_tap_fn *tap, *observer;
+    void *tap_arg, *observer_arg;
     atomic_uint_fast64_t bytes, failures;
     atomic_bool unhealthy;
 };
@@ -98,6 +98,12 @@ void record_spool_set_tap(struct record_spool *s, record_tap_fn *fn, void *arg)
 {
     s->tap_arg = arg;
     s->tap = fn;
+}
+
+void record_spool_set_observer(struct record_spool *s, record_tap_fn *fn, void *arg)
+{
+    s->observer_arg = arg;
+    s->observer = fn;
 }
 
 static void record_free(struct record *r)
@@ -218,19 +224,21 @@ size_t record_pending(const struct record *r)
     return (r->open ? r->line_at : buffer_len(&r->pending)) - r->written;
 }
 
-/* Shows whole lines that have reached the file to the tap, and forgets them. */
+/* Shows whole lines that have reached the file to tap and observer, and forgets them. */
 static void retire_lines(struct record *r)
 {
     const struct record_spool *s = r->spool;
     const uint8_t *p = r->pending.p + r->pending.start, *nl;
     size_t done = 0;
 
-    if (!s->tap && r->written == buffer_len(&r->pending)) {
+    if (!s->tap && !s->observer && r->written == buffer_len(&r->pending)) {
         done = r->written;
     } else {
         while (done < r->written && (nl = memchr(p + done, '\n', r->written - done))) {
             size_t n = (size_t)(nl - (p + done));
 
+            if (s->observer)
+                s->observer(r->session, bytes_of(p + done, n), s->observer_arg);
             if (s->tap)
                 s->tap(r->session, bytes_of(p + done, n), s->tap_arg);
             done += n + 1;

@@ -50,6 +50,8 @@ void record_close(struct record *r);
  * before the first record. Runs on the session's thread and must not block. */
 typedef void record_tap_fn(const char *session_id, struct bytes line, void *arg);
 void record_spool_set_tap(struct record_spool *s, record_tap_fn *fn, void *arg);
+/* A second such callback, which is called first (Events). */
+void record_spool_set_observer(struct record_spool *s, record_tap_fn *fn, void *arg);
 
 /* ---- reading ---- */
 

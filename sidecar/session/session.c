@@ -309,6 +309,7 @@ static void record_refusal(struct session *s, const char *why)
         return;
     b = record_begin(s->record, "decision");
     jsonw_kstr(b, "verdict", BYTES("Deny"));
+    jsonw_kstr(b, "address", bytes_str(s->target_address));
     jsonw_kstr(b, "reason", bytes_str(why));
     if (record_end(s->record) != 0)
         atomic_fetch_add(&s->guard->counters.record_failures, 1);

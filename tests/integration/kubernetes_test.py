@@ -447,3 +447,93 @@ def test_the_control_socket_lists_and_does_not_decide(world, asking):
     assert asking.is_alive()
     world.api.decide(world.ns, asking.id, "bob@example.com", ["dba"])
     assert asking.answer() is None
+
+
+# ---- Events ----
+
+def events(world, reason):
+    return [e for e in world.api.events(world.ns) if e["reason"] == reason]
+
+
+def told(world, reason, n=1):
+    return run.wait_for(lambda: (lambda e: e if len(e) >= n else None)(events(world, reason)), 10,
+                        what=f"{n} Events {reason}")
+
+
+def test_the_pods_story(world):
+    in_force(world, world.policy(READ, {**DENY, "sql": {"operations": ["Delete"]}}))
+    with world.connect() as c:
+        reads(c)
+        for _ in range(3):
+            refused(c, "delete from public.orders where state = 'canary-4711'")
+        refused(c, "select 'canary-4711' frm nothing")
+        session = next(iter(world.guard.records()))
+        told(world, "StatementDenied", 2)
+    started, ended = told(world, "SessionStarted")[0], told(world, "SessionEnded")[0]
+    assert session in started["note"] and "orders-db" in started["note"]
+    closing = world.guard.records()[session][-1]
+    assert closing["type"] == "session.close" and f"record head {closing['hash']}" in ended["note"]
+    assert started["regarding"] == {"apiVersion": "v1", "kind": "Pod", "name": "agent-0", "namespace": world.ns,
+                                    "uid": world.guard.uid_of_pod}
+    rule = next(e for e in events(world, "StatementDenied") if "no-reading" in e["note"])
+    assert rule["type"] == "Warning" and "refuses Delete on orders-db" in rule["note"] and session in rule["note"]
+    assert "canary-4711" not in json.dumps(world.api.events(world.ns))
+    assert told(world, "GuardStarted")
+
+
+def test_repetition_is_one_event(world):
+    in_force(world, world.policy(READ, {**DENY, "sql": {"operations": ["Delete"]}}))
+    with world.connect() as c:
+        for _ in range(500):
+            refused(c, "delete from public.orders")
+    told(world, "SessionEnded")
+    assert len(told(world, "StatementDenied")) <= 2
+    assert world.guard.metrics()["chaperone_statements_denied_total"] == 500
+
+
+def test_a_flood_of_sessions_makes_few_events(world):
+    for _ in range(60):
+        with world.connect():
+            pass
+    told(world, "SessionEnded")
+    run.wait_for(lambda: world.guard.metrics()["chaperone_events_dropped_total"] > 0, 10, what="dropped Events")
+    assert len(world.api.events(world.ns)) <= 32 * run.SLOWNESS
+    assert world.guard.metrics()["chaperone_events_sent_total"] <= 32 * run.SLOWNESS
+
+
+def test_events_wait_for_the_api_server(world, api):
+    told(world, "GuardStarted")
+    with world.connect() as c:
+        api.stop()
+        try:
+            refused(c, "truncate public.orders")
+            run.wait_for(lambda: world.guard.log("event.not_sent"), 10, what="the failure")
+            assert reads(c) == [("open",)]
+        finally:
+            api.start()
+        note = run.wait_for(lambda: events(world, "StatementDenied"), 60, what="the Event, afterwards")[0]["note"]
+    assert "orders-db" in note
+
+
+def test_approvals_and_policies_are_told(world, asking):
+    assert asking.id in told(world, "ApprovalRequested")[0]["note"]
+    world.api.decide(world.ns, asking.id, "bob@example.com", ["dba"])
+    assert asking.answer() is None
+    assert "Approve by bob@example.com" in told(world, "ApprovalDecided")[0]["note"]
+    world.policy({"name": "broken", "action": "Allow", "sql": {"operations": ["Read"]}},
+                 targets=[{"name": "nobody"}])
+    assert "nobody" in told(world, "PolicyRefused")[0]["note"]
+    world.policy(READ)
+    told(world, "PolicyRestored")
+
+
+def test_a_refused_connection_is_told(world, api):
+    api.delete(world.ns, "GuardPolicy", "agents")
+    api.delete(world.ns, "GuardTarget", "orders-db")
+
+    def gone():
+        try:
+            world.connect().close()
+        except psycopg.OperationalError:
+            return events(world, "ConnectionDenied")
+    assert "there is no GuardTarget 'orders-db'" in run.wait_for(gone, 10, what="the Event")[0]["note"]

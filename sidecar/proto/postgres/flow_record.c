@@ -69,6 +69,9 @@ void pgflow_record_decision(struct pgflow *f, uint32_t n, const struct pgverdict
         jsonw_kstr(b, "policy", bytes_str(v->decision.policy));
     if (v && v->decision.rule)
         jsonw_kstr(b, "rule", bytes_str(v->decision.rule));
+    if (v && v->message.n && v->message.statements[0].policy.n_objects)
+        jsonw_kstr(b, "operation",
+                   bytes_str(operation_name(v->message.statements[0].policy.objects[0].op)));
     jsonw_kstr(b, "reason", bytes_str(d->detail[0] ? d->detail : d->message));
     jsonw_kstr(b, "requestId", bytes_str(request));
     finish_line(f);
