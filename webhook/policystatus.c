@@ -85,8 +85,19 @@ struct count {
     size_t all, current, unknown;
 };
 
-/* A policy for groups or claims selects pods by their tokens, which only their guards know: the
- * rest of the subject decides whose guards have to have it. */
+/* Subjects with groups or claims select agents by their tokens, which only their guards see: such a
+ * policy is for any guard of the namespace. */
+static bool needs_token(const struct policy *p)
+{
+    const struct subject *s = p->subjects.items;
+
+    for (size_t i = 0; i < p->subjects.n; i++) {
+        if (s[i].groups.n || s[i].claims.n)
+            return true;
+    }
+    return false;
+}
+
 static bool selects(const struct policy_snapshot *s, struct json_object *pod)
 {
     const char *labels[2 * MAX_LABELS + 1] = {0};
@@ -107,7 +118,7 @@ static bool selects(const struct policy_snapshot *s, struct json_object *pod)
         }
     }
     for (size_t i = 0; i < s->n_policies; i++) {
-        if (policy_selects(s->policies[i], &agent))
+        if (policy_selects(s->policies[i], &agent) || needs_token(s->policies[i]))
             return true;
     }
     return false;
