@@ -68,7 +68,7 @@ uint8_t *buffer_reserve(struct buffer *b, size_t n)
     return b->p + b->end;
 }
 
-int buffer_append(struct buffer *b, const void *p, size_t n)
+int buffer_append_slowly(struct buffer *b, const void *p, size_t n)
 {
     uint8_t *to;
 
@@ -80,11 +80,6 @@ int buffer_append(struct buffer *b, const void *p, size_t n)
     memcpy(to, p, n);
     b->end += n;
     return 0;
-}
-
-int buffer_add_u8(struct buffer *b, uint8_t v)
-{
-    return buffer_append(b, &v, 1);
 }
 
 int buffer_add_be16(struct buffer *b, uint16_t v)

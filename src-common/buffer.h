@@ -40,12 +40,24 @@ static inline void buffer_commit(struct buffer *b, size_t n)
     b->end += n;
 }
 
-int buffer_append(struct buffer *b, const void *p, size_t n);
+/* What buffer_append does when there is no room at hand. */
+int buffer_append_slowly(struct buffer *b, const void *p, size_t n);
+static inline int buffer_append(struct buffer *b, const void *p, size_t n)
+{
+    if (n == 0 || b->failed || n > b->cap - b->end)
+        return buffer_append_slowly(b, p, n);
+    memcpy(b->p + b->end, p, n);
+    b->end += n;
+    return 0;
+}
 static inline int buffer_add(struct buffer *b, struct bytes s)
 {
     return buffer_append(b, s.p, s.len);
 }
-int buffer_add_u8(struct buffer *b, uint8_t v);
+static inline int buffer_add_u8(struct buffer *b, uint8_t v)
+{
+    return buffer_append(b, &v, 1);
+}
 int buffer_add_be16(struct buffer *b, uint16_t v);
 int buffer_add_be32(struct buffer *b, uint32_t v);
 /* The string and its NUL. */

@@ -5,6 +5,7 @@
 
 #include "base.h"
 
+/* As precise as the kernel's tick: 1 to 10 ms. */
 uint64_t clock_mono_ms(void);
 /* Microseconds since 1970. */
 uint64_t clock_wall_us(void);

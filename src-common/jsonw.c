@@ -31,9 +31,35 @@ static void escape_one(struct buffer *b, uint8_t c)
     }
 }
 
+#define EACH(byte) (0x0101010101010101u * (byte))
+
+/* Whether any of eight bytes may need a closer look: below 0x20, from 0x7f on, a quote, a
+ * backslash. */
+static bool odd_in(uint64_t x)
+{
+    uint64_t quote = x ^ EACH('"'), slash = x ^ EACH('\\');
+    uint64_t low = (x - EACH(0x20)) | (quote - EACH(1)) | (slash - EACH(1));
+
+    return ((low | x | (x + EACH(1))) & EACH(0x80)) != 0;
+}
+
+/* How many bytes from `i` on need no closer look, in steps of eight. */
+static size_t plain_run(struct bytes s, size_t i)
+{
+    size_t from = i;
+    uint64_t x;
+
+    for (; s.len - i >= sizeof x; i += sizeof x) {
+        memcpy(&x, s.p + i, sizeof x);
+        if (odd_in(x))
+            break;
+    }
+    return i - from;
+}
+
 void jsonw_str(struct buffer *b, struct bytes s)
 {
-    size_t run = 0, i = 0;
+    size_t run = 0, i = plain_run(s, 0);
 
     buffer_add_u8(b, '"');
     while (i < s.len) {
@@ -73,15 +99,21 @@ void jsonw_bytea(struct buffer *b, struct bytes s)
     buffer_add_u8(b, '"');
 }
 
-void jsonw_key(struct buffer *b, const char *key)
+void jsonw_key_n(struct buffer *b, const char *key, size_t n)
 {
     uint8_t last = buffer_len(b) ? b->p[b->end - 1] : '{';
+    uint8_t *to = buffer_reserve(b, n + 4), *from = to;
 
+    if (!to)
+        return;
     if (last != '{' && last != '[')
-        buffer_add_u8(b, ',');
-    buffer_add_u8(b, '"');
-    buffer_append(b, key, strlen(key));
-    buffer_append(b, "\":", 2);
+        *to++ = ',';
+    *to++ = '"';
+    memcpy(to, key, n);
+    to += n;
+    *to++ = '"';
+    *to++ = ':';
+    buffer_commit(b, (size_t)(to - from));
 }
 
 void jsonw_u64(struct buffer *b, uint64_t v)

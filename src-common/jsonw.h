@@ -13,7 +13,11 @@ void jsonw_str(struct buffer *b, struct bytes s);
 void jsonw_bytea(struct buffer *b, struct bytes s);
 /* ,"key": (with the comma when something stands before it in this object). The key is
  * written as it is: a constant that needs no escaping. */
-void jsonw_key(struct buffer *b, const char *key);
+void jsonw_key_n(struct buffer *b, const char *key, size_t n);
+static inline void jsonw_key(struct buffer *b, const char *key)
+{
+    jsonw_key_n(b, key, strlen(key)); /* known to the compiler where the key is a constant */
+}
 void jsonw_u64(struct buffer *b, uint64_t v);
 
 static inline void jsonw_kstr(struct buffer *b, const char *key, struct bytes s)

@@ -132,7 +132,7 @@ struct pgflow {
     size_t c_pass, c_discard,
         s_pass; /* bytes of a message that are passed on, or dropped, unseen */
     struct row_scratch scratch;
-    struct rowplan *last_plan;      /* of a Query: the next RowDescription is often the same */
+    struct rowplan *last_plan;      /* the next RowDescription is often the same */
     struct buffer last_description; /* that last_plan was made from; then one byte: strict */
     struct buffer work, shape;
     struct pgresult result;

@@ -58,23 +58,23 @@ static bool same_plan(const struct pgflow *f, struct bytes body, bool strict)
            last.p[body.len] == strict && memcmp(last.p, body.p, body.len) == 0;
 }
 
-/* The plan for the rows of a Query. */
-static enum handled make_plan(struct pgflow *f, const struct pgpending *e, struct bytes body,
+/* The plan for rows of that description. */
+static enum handled make_plan(struct pgflow *f, bool strict, struct bytes body,
                               struct rowplan **ret)
 {
     int rc;
 
-    if (same_plan(f, body, e->mask_originless)) {
+    if (same_plan(f, body, strict)) {
         *ret = rowplan_ref(f->last_plan);
         return HANDLED_OK;
     }
-    rc = rowplan_new(f->context, body, e->mask_originless, ret);
+    rc = rowplan_new(f->context, body, strict, ret);
     if (rc)
         return pgflow_violation(f, rc == -ENOMEM ? "out of memory" : "malformed RowDescription");
     rowplan_unref(take(&f->last_plan));
     buffer_reset(&f->last_description, 8192);
     buffer_add(&f->last_description, body);
-    if (buffer_add_u8(&f->last_description, e->mask_originless) == 0)
+    if (buffer_add_u8(&f->last_description, strict) == 0)
         f->last_plan = rowplan_ref(*ret);
     return HANDLED_OK;
 }
@@ -108,10 +108,10 @@ static enum handled describe_prepared(struct pgflow *f, struct pgprepared *p, st
                                       struct rowplan **ret)
 {
     bool strict = f->context->column_masks && plan_is_strict(f, p);
-    int rc = rowplan_new(f->context, body, strict, ret);
+    enum handled h = make_plan(f, strict, body, ret);
 
-    if (rc)
-        return pgflow_violation(f, rc == -ENOMEM ? "out of memory" : "malformed RowDescription");
+    if (h != HANDLED_OK)
+        return h;
     rowplan_unref(p->plan);
     p->plan = rowplan_ref(*ret);
     p->plan_serial = f->context->serial;
@@ -126,7 +126,7 @@ static enum handled on_row_description(struct pgflow *f, const struct pgwire_msg
     enum handled h;
 
     if (kind_is(e, K(QUERY))) {
-        h = make_plan(f, e, m->body, &plan);
+        h = make_plan(f, e->mask_originless, m->body, &plan);
         if (h != HANDLED_OK)
             return h;
         pgresult_open(f, e->n, plan);

@@ -1,12 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The messages that carry or run statements: Query, Parse, Bind, Describe, Execute.
  */
+/* The one-shot SHA256() looks its algorithm up anew each time, under locks. */
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include "flow_internal.h"
 
 #include <openssl/sha.h>
 #include <stdio.h>
 
 #define MAX_PARAMETER_SHOWN (64 * 1024)
+
+static void digest(struct bytes b, uint8_t ret[static SHA256_DIGEST_LENGTH])
+{
+    SHA256_CTX c;
+
+    SHA256_Init(&c);
+    SHA256_Update(&c, b.p, b.len);
+    SHA256_Final(ret, &c);
+}
 
 enum handled pgflow_refuse(struct pgflow *f, const struct pgapproval_subject *s,
                            const struct pgdenial *d)
@@ -130,7 +141,7 @@ enum handled pgflow_on_parse(struct pgflow *f, const struct pgwire_msg *m)
     prepared = pgprepared_new(p.query, v);
     e = prepared ? pgflow_expect(f, PGPENDING_PARSE) : NULL;
     if (e) {
-        SHA256(p.types.p, p.types.len, prepared->types_digest);
+        digest(p.types, prepared->types_digest);
         e->reduce_errors = v->reduce_errors;
         if (pgnames_set(&f->names, PGNAME_PREPARED, p.name, prepared, &e->undo) == 0) {
             pgflow_forward(f, m->raw);
@@ -151,12 +162,12 @@ static void show_parameter(struct buffer *out, struct bytes value, int format)
         return;
     }
     if (value.len > MAX_PARAMETER_SHOWN) {
-        uint8_t digest[32];
+        uint8_t sum[SHA256_DIGEST_LENGTH];
 
-        SHA256(value.p, value.len, digest);
+        digest(value, sum);
         buffer_printf(out, "{\"bytes\":%zu,\"sha256\":\"", value.len);
-        for (size_t i = 0; i < sizeof digest; i++)
-            buffer_printf(out, "%02x", digest[i]);
+        for (size_t i = 0; i < sizeof sum; i++)
+            buffer_printf(out, "%02x", sum[i]);
         buffer_append(out, "\"}", 2);
         return;
     }
@@ -206,14 +217,6 @@ static struct pgportal *make_portal(struct pgflow *f, struct pgprepared *prepare
         return NULL;
     p->n = f->n;
     p->policy_generation = f->context->policy_generation;
-    p->n_formats = b->n_result_formats;
-    p->formats = malloc(b->result_formats.len + 1);
-    if (p->formats && b->result_formats.len)
-        memcpy(p->formats, b->result_formats.p, b->result_formats.len);
-    if (!p->formats) {
-        pgportal_unref(p);
-        return NULL;
-    }
     /* Fails when the client gave the wrong number of formats: the upstream will say so. */
     if (prepared->plan && prepared->plan_serial == f->context->serial &&
         rowplan_with_formats(prepared->plan, b->result_formats, b->n_result_formats, &p->plan) != 0)

@@ -25,16 +25,11 @@ struct pgname_undo {
 
 struct pgprepared *pgprepared_new(struct bytes text, struct pgverdict *v)
 {
-    struct pgprepared *p = calloc(1, sizeof *p);
+    struct pgprepared *p = malloc(sizeof *p + text.len + 1);
 
     if (!p)
         return NULL;
-    p->refs = 1;
-    p->text = malloc(text.len + 1);
-    if (!p->text) {
-        free(p);
-        return NULL;
-    }
+    *p = (struct pgprepared){.refs = 1, .text = (char *)(p + 1)};
     memcpy(p->text, text.p, text.len);
     p->text[text.len] = '\0';
     p->text_len = text.len;
@@ -54,7 +49,6 @@ void pgprepared_unref(struct pgprepared *p)
         return;
     pgverdict_unref(p->verdict);
     rowplan_unref(p->plan);
-    free(p->text);
     free(p);
 }
 
@@ -81,7 +75,6 @@ void pgportal_unref(struct pgportal *p)
         return;
     pgprepared_unref(p->prepared);
     rowplan_unref(p->plan);
-    free(p->formats);
     free(p);
 }
 

@@ -12,7 +12,7 @@
 /* What Execute and EXECUTE will run. Shared by the name table, portals and pending messages. */
 struct pgprepared {
     unsigned refs;
-    char *text; /* the message that made it, to be judged anew under a new context */
+    char *text; /* the message that made it, to be judged anew under a new context; stands behind */
     size_t text_len;
     struct pgverdict *verdict; /* may be of an older context: compare context_serial */
     struct rowplan *plan;      /* result columns, formats unknown; NULL: not described yet */
@@ -23,9 +23,7 @@ struct pgprepared {
 struct pgportal {
     unsigned refs;
     struct pgprepared *prepared;
-    struct rowplan *plan; /* with formats; NULL: not known */
-    uint8_t *formats;     /* result format codes of Bind */
-    uint16_t n_formats;
+    struct rowplan *plan;       /* with formats; NULL: not known */
     bool declared;              /* by DECLARE: may outlive the transaction (WITH HOLD) */
     uint32_t n;                 /* number of the statement in the record */
     bool no_rows;               /* NoData */

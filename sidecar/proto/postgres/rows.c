@@ -141,17 +141,28 @@ int rowplan_new(struct pgcontext *c, struct bytes row_description, bool strict,
     return 0;
 }
 
-int rowplan_with_formats(const struct rowplan *p, struct bytes formats, uint16_t n_formats,
+static bool has_formats(const struct rowplan *p, struct bytes formats, uint16_t n_formats)
+{
+    for (uint16_t i = 0; i < p->n; i++)
+        if (p->columns[i].format != (int16_t)pgwire_format(formats, n_formats, i))
+            return false;
+    return true;
+}
+
+int rowplan_with_formats(struct rowplan *p, struct bytes formats, uint16_t n_formats,
                          struct rowplan **ret)
 {
-    struct rowplan *copy = plan_alloc(p->context, p->n);
+    struct rowplan *copy;
 
+    if (n_formats > 1 && n_formats != p->n)
+        return -EBADMSG;
+    if (has_formats(p, formats, n_formats)) {
+        *ret = rowplan_ref(p);
+        return 0;
+    }
+    copy = plan_alloc(p->context, p->n);
     if (!copy)
         return -ENOMEM;
-    if (n_formats > 1 && n_formats != p->n) {
-        rowplan_unref(copy);
-        return -EBADMSG;
-    }
     copy->any_mask = p->any_mask;
     copy->any_scan = p->any_scan;
     if (buffer_add(&copy->names, buffer_bytes(&p->names)) != 0) {

@@ -47,7 +47,7 @@ struct rowplan {
 int rowplan_new(struct pgcontext *c, struct bytes row_description, bool strict,
                 struct rowplan **ret) MUST_CHECK;
 /* The same columns in other formats, as Bind asks for them. */
-int rowplan_with_formats(const struct rowplan *p, struct bytes formats, uint16_t n_formats,
+int rowplan_with_formats(struct rowplan *p, struct bytes formats, uint16_t n_formats,
                          struct rowplan **ret) MUST_CHECK;
 struct rowplan *rowplan_ref(struct rowplan *p);
 void rowplan_unref(struct rowplan *p); /* accepts NULL */
