@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from clients import harness, raw
-from support import issuer, postgres, run
+from support import dex, issuer, postgres, run
 from support.certs import Authority
 from support.guard import Guard
 from support.issuer import Issuer, b64, compact, hs256
@@ -802,3 +802,31 @@ def test_a_bad_issuers_file_does_not_start(server, text, reason):
     with g:
         assert g.process.wait(15) == 1
         assert reason in g.stderr() and "issuers.yaml:" in g.stderr()
+
+
+# ---- a real provider ----
+
+@pytest.fixture(scope="module")
+def real_idp():
+    if not dex.available():
+        harness.cannot("no Dex (tests/support/install-deps test builds it, with Go)")
+    with dex.Dex() as d:
+        yield d
+
+
+def test_dex_logs_in(server, real_idp):
+    entry = f'{{issuer: "{real_idp.issuer}", audience: chaperone}}'
+    text = target(server) + policy(subjects="[{groups: [authors], claims: {email_verified: 'true'}}]")
+    with make_guard(server, text, entry) as g:
+        token = real_idp.token()
+        with login(g, token) as c:
+            assert c.query("SELECT current_user").text() == [[SERVICE]]
+        line = wait_auths(g, 1, "Accepted")[0]
+        assert line["token"]["groups"] == dex.GROUPS and line["token"]["issuer"] == real_idp.issuer
+        mark = server.log_mark()
+        assert "audience" in refused(g, real_idp.token("elsewhere")).message
+        assert "no GuardPolicy" in refused(g, real_idp.token(scope="openid email")).message  # without groups
+        assert "signature" in refused(g, token[:-8] + "AAAAAAAA").message
+        assert connections(server, mark) == 0
+        login(g, real_idp.token()).close()
+        nowhere(token.split(".")[2], g)
