@@ -9,6 +9,7 @@
 #include "options.h"
 #include "proto/ssh/hostkey.h"
 #include "session/session.h"
+#include "src-common/kube/kube.h"
 #include "src-common/log.h"
 
 #include <errno.h>
@@ -142,6 +143,14 @@ static int start_control(struct services *s, const struct options *o, struct err
     return o->control ? control_start(&c, &s->control, err) : 0;
 }
 
+/* Where the cluster's own tokens are; NULL: there is no cluster. */
+static const char *account_dir(const struct options *o)
+{
+    if (!o->kubernetes)
+        return NULL;
+    return o->kube_account ? o->kube_account : KUBE_ACCOUNT_DIR;
+}
+
 /* Everything that an accepted connection may need comes before the listeners. */
 static int start(struct services *s, const struct options *o, struct error *err)
 {
@@ -157,8 +166,8 @@ static int start(struct services *s, const struct options *o, struct error *err)
     g->max_sessions = o->max_sessions;
     g->handshake_timeout_ms = o->handshake_timeout_s * 1000;
     g->policy_stale_after_ms = o->stale_after_s * 1000;
-    if (rc == 0 && o->issuers)
-        rc = issuers_load(o->issuers, &g->issuers, err);
+    if (rc == 0 && (o->issuers || o->kubernetes))
+        rc = issuers_load(o->issuers, account_dir(o), &g->issuers, err);
     if (rc == 0)
         rc = record_spool_open(o->spool, &g->spool, err);
     if (rc == 0)

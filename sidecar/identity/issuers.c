@@ -98,6 +98,15 @@ static int duration_parse(const struct place *at, void *out)
                        text);
 }
 
+void issuer_defaults(struct issuer *i)
+{
+    *i = (struct issuer){
+        .groups_claim = "groups",
+        .groups_prefix = "",
+        .max_lifetime_s = 86400,
+        .source = {.algorithms = JOSE_ALL, .refresh_s = 300, .stale_s = 3600, .unknown_s = 60}};
+}
+
 static int issuer_parse(const struct place *at, void *out)
 {
 #define SOURCE(member) offsetof(struct issuer, source) + offsetof(struct jwks_source, member)
@@ -121,11 +130,7 @@ static int issuer_parse(const struct place *at, void *out)
     struct issuer *i = out;
     int rc;
 
-    *i = (struct issuer){
-        .groups_claim = "groups",
-        .groups_prefix = "",
-        .max_lifetime_s = 86400,
-        .source = {.algorithms = JOSE_ALL, .refresh_s = 300, .stale_s = 3600, .unknown_s = 60}};
+    issuer_defaults(i);
     rc = place_fields(at, fields, ARRAY_LEN(fields), i);
     if (rc)
         return rc;
@@ -196,17 +201,30 @@ int issuers_parse(struct bytes yaml, const char *file, struct issuers **ret, str
     return rc;
 }
 
-int issuers_load(const char *path, struct issuers **ret, struct error *err)
+static int load_file(const char *path, struct issuers **ret, struct error *err)
 {
-    _cleanup_(issuers_free) struct issuers *all = NULL;
     struct buffer text;
     int rc;
 
     buffer_init(&text, MAX_FILE);
     rc = fetch_file(path, &text, err);
     if (rc == 0)
-        rc = issuers_parse(buffer_bytes(&text), path, &all, err);
+        rc = issuers_parse(buffer_bytes(&text), path, ret, err);
     buffer_done(&text);
+    return rc;
+}
+
+int issuers_load(const char *path, const char *account_dir, struct issuers **ret, struct error *err)
+{
+    _cleanup_(issuers_free) struct issuers *all = NULL;
+    int rc = path ? load_file(path, &all, err) : 0;
+
+    if (!path && (all = calloc(1, sizeof *all)))
+        arena_init(&all->arena, YAMLTREE_ARENA_MAX);
+    if (rc == 0 && !all)
+        rc = error_set(err, -ENOMEM, "out of memory");
+    if (rc == 0 && account_dir && (rc = issuers_add_cluster(all, account_dir, err)))
+        error_prefix(err, rc, "the cluster's issuer of tokens");
     for (size_t i = 0; rc == 0 && i < all->n; i++)
         rc = jwks_start(&all->list[i].source, &all->list[i].jwks, err);
     if (rc == 0)

@@ -25,6 +25,9 @@ struct issuer {
     struct jwks *jwks;
 };
 
+/* What an issuer has that says nothing. */
+void issuer_defaults(struct issuer *i);
+
 struct issuers {
     struct arena arena;
     size_t n;
@@ -34,8 +37,13 @@ struct issuers {
 /* Reads the file; errors are "FILE:LINE: FIELD: reason". Starts no threads yet. */
 int issuers_parse(struct bytes yaml, const char *file, struct issuers **ret,
                   struct error *err) MUST_CHECK;
-/* Reads the file and starts fetching keys. */
-int issuers_load(const char *path, struct issuers **ret, struct error *err) MUST_CHECK;
+/* Reads the file (NULL: none), adds the cluster's issuer when there is an account_dir, and starts
+ * fetching keys. */
+int issuers_load(const char *path, const char *account_dir, struct issuers **ret,
+                 struct error *err) MUST_CHECK;
+/* Adds the issuer of the guard's own ServiceAccount token (DIR/token), whose keys the API server
+ * has, with the agent's audience; unless it is in the list already. */
+int issuers_add_cluster(struct issuers *all, const char *account_dir, struct error *err) MUST_CHECK;
 void issuers_free(struct issuers *i); /* accepts NULL; waits for the threads */
 DEFINE_CLEANUP(struct issuers *, issuers_free)
 /* NULL: not trusted. */

@@ -136,7 +136,7 @@ static struct issuers *load(const char *more)
              "issuers:\n- {issuer: 'https://idp', audience: chaperone, jwksFile: %s%s}\n",
              keys_path, more);
     write_text(file_path, bytes_str(yaml));
-    if (issuers_load(file_path, &all, &err) != 0)
+    if (issuers_load(file_path, NULL, &all, &err) != 0)
         fail_msg("%s", err.text);
     return all;
 }
@@ -301,6 +301,51 @@ static void test_never_had(void **state)
     issuers_free(all);
 }
 
+/* ---- the cluster's issuer ---- */
+
+static struct issuers *parsed(const char *yaml)
+{
+    struct issuers *all = NULL;
+    struct error err = {""};
+
+    if (issuers_parse(bytes_str(yaml), "i.yaml", &all, &err) != 0)
+        fail_msg("%s", err.text);
+    return all;
+}
+
+static void test_cluster(void **state)
+{
+    struct issuers *all = parsed(ONE(""));
+    char token_path[64], *token = fresh_token(rsa, "RS256", "k", "https://cluster");
+    struct error err = {""};
+    const struct issuer *i;
+
+    (void)state;
+    unsetenv("KUBERNETES_SERVICE_HOST");
+    assert_int_equal(issuers_add_cluster(all, dir, &err), -ENOENT);
+    setenv("KUBERNETES_SERVICE_HOST", "fd00::1", 1);
+    setenv("KUBERNETES_SERVICE_PORT", "6443", 1);
+    snprintf(token_path, sizeof token_path, "%s/token", dir);
+    assert_int_equal(issuers_add_cluster(all, dir, &err), -ENOENT); /* no token */
+    write_text(token_path, BYTES("no token"));
+    assert_int_equal(issuers_add_cluster(all, dir, &err), -EACCES);
+    assert_int_equal(all->n, 1);
+    write_text(token_path, bytes_str(token));
+    assert_int_equal(issuers_add_cluster(all, dir, &err), 0);
+    i = issuers_find(all, "https://cluster");
+    assert_int_equal(i->kind, ISSUER_KUBERNETES);
+    assert_string_equal(i->audiences[0], "chaperone");
+    assert_string_equal(i->source.url, "https://[fd00::1]:6443/openid/v1/jwks");
+    assert_non_null(strstr(i->source.ca_file, "/ca.crt"));
+    assert_int_equal(i->source.stale_s, 3600);
+    /* Somebody's own words about it stay. */
+    assert_int_equal(issuers_add_cluster(all, dir, &err), 0);
+    assert_int_equal(all->n, 2);
+    issuers_free(all);
+    unlink(token_path);
+    free(token);
+}
+
 static int begin(void **state)
 {
     (void)state;
@@ -333,6 +378,7 @@ int main(void)
         cmocka_unit_test(test_whole_tokens),  cmocka_unit_test(test_hmac_with_public_key),
         cmocka_unit_test(test_rotation),      cmocka_unit_test(test_unknown_keys_are_limited),
         cmocka_unit_test(test_stale),         cmocka_unit_test(test_never_had),
+        cmocka_unit_test(test_cluster),
     };
 
     return cmocka_run_group_tests(tests, begin, end);
