@@ -43,7 +43,7 @@ struct cli {
 };
 
 /* Where a command finds what it is about. */
-enum place {
+enum command_place {
     PLACE_GUARD = 0, /* a guard's socket, or a cluster */
     PLACE_FILES,     /* files alone */
     PLACE_POLICIES,  /* files, or a cluster */
@@ -55,7 +55,7 @@ struct command {
     const struct option_spec *options; /* ended by one without a name, or NULL */
     size_t min_args, max_args;
     enum exit_code (*run)(const struct cli *cli);
-    enum place place;
+    enum command_place place;
     bool everywhere; /* takes --all-namespaces */
 };
 

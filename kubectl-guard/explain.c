@@ -3,6 +3,7 @@
  */
 #include "clusterpolicies.h"
 #include "commands.h"
+#include "explain_agent.h"
 #include "judge.h"
 #include "kubectl.h"
 #include "object.h"
@@ -15,12 +16,14 @@
 const struct option_spec explain_options[] = {
     {"policies", 0, "DIR", "a directory of policies, as the guard's --policies (the cluster's)"},
     {"pod", 0, "POD", "the agent is this pod of the cluster: its labels and service account"},
-    {"sql", 0, "SQL", "the statement or statements; - reads standard input"},
+    {"sql", 0, "SQL",
+     "the statement or statements; - reads standard input. Without: all that the agent may do"},
     {"target", 0, "T", "the GuardTarget (when there is more than one)"},
     {"database", 'd', "D", "the database that is connected to"},
     {"service-account", 0, "SA", "the agent's service account (default)"},
     {"labels", 'l', "k=v,k=v", "the agent's pod's labels"},
     {"groups", 0, "a,b", "groups of the agent's verified token"},
+    {"claims", 0, "k=v,k=v", "claims of the agent's verified token"},
     {"search-path", 0, "a,b", "schemas, in order (public)"},
     {0},
 };
@@ -32,22 +35,23 @@ const struct option_spec explain_options[] = {
 
 struct asked {
     struct judge_question q;
-    char **labels_list, **groups, **path;
-    const char *labels[2 * MAX_LABELS + 1];
+    char **labels_list, **claims_list, **groups, **path;
+    const char *labels[2 * MAX_LABELS + 1], *claims[2 * MAX_LABELS + 1];
     struct buffer stdin_text;
     struct json_object *pod; /* or NULL */
 };
 
-static bool split_labels(struct asked *a)
+/* "k=v" to k, v. False: malformed, or too many. */
+static bool split_pairs(char **list, const char *ret[static 2 * MAX_LABELS + 1])
 {
-    for (size_t i = 0; a->labels_list && a->labels_list[i]; i++) {
-        char *eq = strchr(a->labels_list[i], '=');
+    for (size_t i = 0; list && list[i]; i++) {
+        char *eq = strchr(list[i], '=');
 
         if (!eq || i == MAX_LABELS)
             return false;
         *eq = '\0';
-        a->labels[2 * i] = a->labels_list[i];
-        a->labels[2 * i + 1] = eq + 1;
+        ret[2 * i] = list[i];
+        ret[2 * i + 1] = eq + 1;
     }
     return true;
 }
@@ -99,8 +103,6 @@ static enum exit_code check_options(const struct cli *cli)
 {
     const char *dir = cli_option(cli, "policies"), *pod = cli_option(cli, "pod");
 
-    if (!cli_option(cli, "sql"))
-        return cli_usage(cli, "--sql is missing: which statement?");
     if (!dir && !cli->cluster)
         return cli_usage(cli, "--policies is missing: which directory? (without a socket, the "
                               "cluster's policies are taken)");
@@ -125,18 +127,20 @@ static enum exit_code ask(const struct cli *cli, struct asked *a)
     a->labels_list = cli_split(cli_option(cli, "labels"));
     a->groups = cli_split(cli_option(cli, "groups"));
     a->path = cli_split(cli_option(cli, "search-path"));
-    if (!split_labels(a))
-        return cli_usage(cli, "--labels takes k=v,k=v (at most %d)", MAX_LABELS);
+    a->claims_list = cli_split(cli_option(cli, "claims"));
+    if (!split_pairs(a->labels_list, a->labels) || !split_pairs(a->claims_list, a->claims))
+        return cli_usage(cli, "--labels and --claims take k=v,k=v (at most %d)", MAX_LABELS);
     a->q.agent =
         (struct agent){.namespace_ = cli_option(cli, "namespace"),
                        .pod = "explain",
                        .service_account = account ? account : "default",
                        .labels = a->labels,
+                       .claims = a->claims,
                        .groups = a->groups && a->groups[0] ? (const char *const *)a->groups : NULL};
     a->q.target = cli_option(cli, "target");
     a->q.database = cli_option(cli, "database");
     a->q.search_path = (const char *const *)a->path;
-    a->q.sql = strcmp(sql, "-") == 0 ? read_stdin(&a->stdin_text) : bytes_str(sql);
+    a->q.sql = sql && strcmp(sql, "-") == 0 ? read_stdin(&a->stdin_text) : bytes_str(sql);
     code = pod ? ask_pod(cli, pod, a) : EXIT_DONE;
     if (code == EXIT_DONE && !dir)
         code = clusterpolicies_load(cli, &a->q.policies);
@@ -153,6 +157,7 @@ static void asked_done(struct asked *a)
     buffer_done(&a->stdin_text);
     json_object_put(a->pod);
     free(a->labels_list);
+    free(a->claims_list);
     free(a->groups);
     free(a->path);
 }
@@ -325,15 +330,14 @@ static void print_text(const struct cli *cli, struct json_object *o)
     buffer_done(&b);
 }
 
-enum exit_code cmd_explain(const struct cli *cli)
+static enum exit_code explain_sql(const struct cli *cli, const struct asked *a)
 {
     struct judgement j = {0};
     struct error err = {0};
-    struct asked a;
-    enum exit_code code = ask(cli, &a);
+    enum exit_code code = EXIT_DONE;
     struct json_object *o;
 
-    if (code == EXIT_DONE && judge_sql(&a.q, &j, &err) != 0)
+    if (judge_sql(&a->q, &j, &err) != 0)
         code = cli_fail(EXIT_USAGE, "%s", err.text);
     if (code == EXIT_DONE) {
         o = to_json(&j);
@@ -346,6 +350,18 @@ enum exit_code cmd_explain(const struct cli *cli)
             code = EXIT_NO;
     }
     judge_done(&j);
+    return code;
+}
+
+enum exit_code cmd_explain(const struct cli *cli)
+{
+    struct asked a;
+    enum exit_code code = ask(cli, &a);
+
+    if (code == EXIT_DONE && cli_option(cli, "sql"))
+        code = explain_sql(cli, &a);
+    else if (code == EXIT_DONE)
+        code = explain_agent(cli, a.q.policies, &a.q.agent, a.q.target);
     asked_done(&a);
     return code;
 }

@@ -41,6 +41,45 @@ static void make_policies(struct fixture *f, char dir[static 128])
     write_file(f, "policies/p.yaml", policies);
 }
 
+/* Without a statement: what an identity may do. */
+static void explain_lists_what_an_identity_may_do(void **state)
+{
+    static const char text[] =
+        "apiVersion: chaperone.dev/v1alpha1\n"
+        "kind: GuardTarget\n"
+        "metadata: {name: db, namespace: agents}\n"
+        "spec: {protocol: postgres, hosts: [127.0.0.1], ports: [5432], credentials: {secretRef: "
+        "{name: login}}}\n"
+        "---\n"
+        "apiVersion: chaperone.dev/v1alpha1\n"
+        "kind: GuardPolicy\n"
+        "metadata: {name: analysts, namespace: agents}\n"
+        "spec:\n"
+        "  subjects: [{groups: [analysts]}, {claims: {department: [it]}}]\n"
+        "  targets: [{name: db, databases: [orders], credentials: {role: ro}}]\n"
+        "  rules:\n"
+        "  - {name: read, action: Allow, sql: {operations: [Select], relations: [\"report.*\"]}}\n";
+    struct fixture *f = *state;
+    char dir[128];
+
+    snprintf(dir, sizeof dir, "%s/policies", f->dir);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    write_file(f, "policies/p.yaml", text);
+    assert_int_equal(run(f, "explain", "--policies", dir, "--groups", "analysts", NULL), 0);
+    SAYS("target db (postgres; the guard logs in; a token is needed where");
+    SAYS("GuardPolicy analysts (Enforce; databases orders; in role ro)");
+    SAYS("read: Allow Select on report.*");
+    assert_int_equal(run(f, "explain", "--policies", dir, "--claims", "department=it", NULL), 0);
+    SAYS("read: Allow");
+    assert_int_equal(run(f, "explain", "--policies", dir, "--claims", "department=hr", NULL), 1);
+    SAYS("refused: no policy selects this agent here");
+    assert_int_equal(run(f, "explain", "--policies", dir, NULL), 1);
+    assert_int_equal(run(f, "explain", "--policies", dir, "--claims", "department", NULL), 2);
+    assert_int_equal(
+        run(f, "explain", "--policies", dir, "--groups", "analysts", "-o", "json", NULL), 0);
+    SAYS("\"role\": \"ro\"");
+}
+
 static void explain_explains(void **state)
 {
     struct fixture *f = *state;
@@ -131,6 +170,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(explain_explains),
+        T(explain_lists_what_an_identity_may_do),
         T(tests_pass_and_fail),
         T(broken_tests_are_no_tests),
     };
