@@ -18,6 +18,7 @@ from support.certs import Authority
 from support.guard import Guard
 from support.issuer import Issuer, b64, compact, hs256
 
+VERSION = int(os.environ.get("CHAPERONE_PG", "15").split(",")[0])
 SERVICE = "svc"
 CANARY = "canary-Zq7w-only-the-guard-knows"
 POD_UID = "5f1c2d0a-pod"
@@ -29,7 +30,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def server():
-    with postgres.PostgresServer(15, tls=True, authority=harness.authority(),
+    with postgres.PostgresServer(VERSION, tls=True, authority=harness.authority(),
                                  settings={"max_connections": 200}) as pg:
         pg.add_user(SERVICE, CANARY)
         pg.sql("create role app_ro", "create role app_dba", f"grant app_ro, app_dba to {SERVICE}")
@@ -468,10 +469,32 @@ def test_relayed_logins(server, idp):
         assert reply.sqlstate == "28000"
 
 
+def ticket_of(reply):
+    assert reply.sqlstate == "42501" and reply.status == "I", reply
+    return re.search(r"\b[a-z2-7]{12}\b", " ".join(reply.errors[0].values())).group(0)
+
+
+def test_a_grant_is_for_one_identity(server, idp):
+    ask = '{name: w, action: RequireApproval, sql: {operations: [Insert]}, approval: {delivery: Ticket}}'
+    text = target(server) + policy().replace(f"[{READ}]", f"[{READ}, {ask}]")
+    sql = "INSERT INTO t SELECT 2 WHERE false"
+    with make_guard(server, text, idp.yaml()) as g:
+        with login(g, idp.token(sub="ann", groups=["x"])) as c:
+            ann = ticket_of(c.query(sql))
+        g.kubectl_guard("approve", ann, "--reason", "for ann")
+        for other in ({"sub": "bob", "groups": ["x"]}, {"sub": "ann", "groups": ["y"]}, {"sub": "ann"}):
+            with login(g, idp.token(**other)) as c:
+                assert ticket_of(c.query(sql)) != ann, "somebody else's grant was used"
+        with login(g, idp.token(sub="ann", groups=["x"])) as c:
+            assert c.query(sql).tags == ["INSERT 0 0"]
+        asked = [e for e in g.events("approval") if e.get("id") == ann or e.get("requestId") == ann]
+        assert asked
+
+
 # ---- the guard's login ----
 
 def one_server(auth, **kw):
-    pg = postgres.PostgresServer(15, tls=True, auth=auth, authority=harness.authority(), **kw)
+    pg = postgres.PostgresServer(VERSION, tls=True, auth=auth, authority=harness.authority(), **kw)
     pg.start()
     pg.add_user(SERVICE, CANARY)
     pg.add_database("orders", owner=SERVICE)

@@ -21,7 +21,6 @@ static void hash_part(EVP_MD_CTX *md, struct bytes part)
 /* Everything on which the meaning of the statement depends, each part with its length. */
 static int digest(const struct pgflow *f, const struct pgapproval_subject *s, uint8_t out[32])
 {
-    const struct guard *g = f->session->guard;
     const struct policy_snapshot *snapshot = policy_view_snapshot(f->context->view);
     EVP_MD_CTX *md = EVP_MD_CTX_new();
     int ok;
@@ -39,7 +38,8 @@ static int digest(const struct pgflow *f, const struct pgapproval_subject *s, ui
     hash_part(md, bytes_str(f->database));
     hash_part(md, bytes_str(f->user));
     hash_part(md, bytes_str(f->search_path));
-    hash_part(md, bytes_str(g->identity));
+    hash_part(md, bytes_str(session_identity_name(f->session)));
+    hash_part(md, bytes_str(f->context->token_key));
     hash_part(md, bytes_str(policy_snapshot_digest(snapshot)));
     ok = EVP_DigestFinal_ex(md, out, NULL);
     EVP_MD_CTX_free(md);
