@@ -10,10 +10,13 @@
 #include <errno.h>
 #include <malloc.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #define STOP_TIMEOUT_MS 20000
+/* Until every kube-proxy has heard that this replica goes away, connections come here still. */
+#define LINGER_S 5
 
 struct program {
     struct options options;
@@ -25,6 +28,7 @@ struct program {
     struct certificates *certificates;
     struct controller *controller;
     struct health_server *health;
+    atomic_bool stopping;
 };
 
 /* ---- status ---- */
@@ -34,6 +38,10 @@ static bool is_ready(struct buffer *why, void *arg)
     struct program *p = arg;
     struct error e;
 
+    if (p->stopping) {
+        buffer_printf(why, "stopping\n");
+        return false;
+    }
     if (certificates_ready(p->certificates, &e))
         return true;
     buffer_printf(why, "certificates: %s\n", e.text);
@@ -117,6 +125,17 @@ static int start(struct program *p, struct error *err)
     return start_serving(p, err);
 }
 
+/* A second signal ends the wait. */
+static void linger(struct program *p, const sigset_t *signals)
+{
+    const struct timespec wait = {.tv_sec = LINGER_S};
+
+    p->stopping = true;
+    server_drain(p->server);
+    while (sigtimedwait(signals, NULL, &wait) < 0 && errno == EINTR)
+        ;
+}
+
 /* Admission first: what was begun needs the API client. */
 static void stop(struct program *p)
 {
@@ -149,6 +168,7 @@ static int run(struct program *p)
                  F_STR("account", p->admit.username));
         sigwait(&signals, &signal_no);
         log_info("webhook.stopping", F_STR("signal", strsignal(signal_no)));
+        linger(p, &signals);
     }
     stop(p);
     curl_global_cleanup();

@@ -32,6 +32,7 @@ struct daemon {
 };
 
 struct server {
+    atomic_bool draining; /* all of it */
     struct admit *admit;
     int fd; /* the listening socket, ours all the time */
     struct sockaddr_storage addr;
@@ -58,7 +59,7 @@ static enum MHD_Result reply(struct MHD_Connection *c, const struct request *q, 
     if (!r)
         return MHD_NO;
     MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-    if (q->too_long || q->daemon->draining)
+    if (q->too_long || q->daemon->draining || q->daemon->server->draining)
         MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
     rc = MHD_queue_response(c, code, r);
     MHD_destroy_response(r);
@@ -69,6 +70,13 @@ static enum MHD_Result reply_text(struct MHD_Connection *c, const struct request
                                   const char *text)
 {
     return reply(c, q, code, "text/plain; charset=utf-8", bytes_str(text));
+}
+
+static unsigned status_of(int e)
+{
+    return e == -EINVAL     ? MHD_HTTP_BAD_REQUEST
+           : e == -EMSGSIZE ? MHD_HTTP_CONTENT_TOO_LARGE
+                            : MHD_HTTP_INTERNAL_SERVER_ERROR;
 }
 
 static enum MHD_Result answer(struct MHD_Connection *c, struct request *q, const char *url)
@@ -84,8 +92,7 @@ static enum MHD_Result answer(struct MHD_Connection *c, struct request *q, const
     if (e == 0)
         rc = reply(c, q, MHD_HTTP_OK, "application/json", buffer_bytes(&out));
     else
-        rc = reply_text(c, q, e == -EINVAL ? MHD_HTTP_BAD_REQUEST : MHD_HTTP_INTERNAL_SERVER_ERROR,
-                        err.text);
+        rc = reply_text(c, q, status_of(e), err.text);
     buffer_done(&out);
     return rc;
 }
@@ -280,6 +287,11 @@ static unsigned active(const struct server *s)
     for (size_t i = 0; i < MAX_DAEMONS; i++)
         n += s->daemons[i].active;
     return n;
+}
+
+void server_drain(struct server *s)
+{
+    s->draining = true;
 }
 
 void server_stop(struct server *s, unsigned timeout_ms)

@@ -21,6 +21,8 @@ int server_set_certificate(struct server *s, const char *certificate, const char
 /* Ends daemons of earlier certificates that have no connection left. The same thread, now and then.
  */
 void server_tick(struct server *s);
+/* Goes on, but closes each connection after its next answer: clients go elsewhere. */
+void server_drain(struct server *s);
 /* Stops accepting, answers what was begun for at most timeout_ms, ends. Accepts NULL. */
 void server_stop(struct server *s, unsigned timeout_ms);
 

@@ -329,13 +329,21 @@ static void refuse(struct policies *p, const struct error *err)
         p->c.refused(err->text, p->c.arg);
 }
 
+/* Objects come one by one, and in any order. Admission warned whoever wrote the policy. */
+static void tell_missing(const char *policy, size_t index, const char *target, void *arg)
+{
+    (void)arg, (void)index;
+    log_warn("policy.target_missing", F_STR("policy", policy), F_STR("target", target));
+}
+
 static void load(struct policies *p, struct loading *l, bool again)
 {
+    static const struct policy_missing missing = {tell_missing, NULL};
     struct policy_snapshot *fresh = NULL;
     struct error err = {""};
     int rc = l->text.failed || l->objects.failed
                  ? error_set(&err, -ENOBUFS, "the policies do not fit into memory")
-                 : policy_load_text(buffer_bytes(&l->text), SOURCE, &fresh, &err);
+                 : policy_load_incomplete(buffer_bytes(&l->text), SOURCE, &missing, &fresh, &err);
     char *objects = rc ? NULL : strdup((const char *)buffer_bytes(&l->objects).p);
 
     if (rc == 0) {
