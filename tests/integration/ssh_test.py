@@ -274,3 +274,122 @@ def test_agent_that_no_policy_selects(sshd):
     with Guard(text, listen={"box": None}, secrets={"box-key": pinned_user_key(sshd)}) as g:
         done = ssh(g, "echo", "x")
         assert done.returncode == 255 and b"no policy selects the agent" in done.stderr
+
+
+# ---- files ----
+
+def files_rule(root, access="read, write, delete", name="files"):
+    return (f"{{name: {name}, action: Allow, ssh: {{requests: [sftp], paths: ['{root}/**'], "
+            f"access: [{access}]}}}}")
+
+
+def sftp(g, batch, timeout=60):
+    argv = ["sftp", *ssh_options(g), "-P", str(g.ports["box"]), "-b", "-", "agent@127.0.0.1"]
+    return subprocess.run(argv, input=batch.encode(), capture_output=True,
+                          timeout=timeout * r.SLOWNESS)
+
+
+def scp(g, *args, timeout=60):
+    argv = ["scp", *ssh_options(g), "-P", str(g.ports["box"]), *map(str, args)]
+    return subprocess.run(argv, capture_output=True, timeout=timeout * r.SLOWNESS,
+                          stdin=subprocess.DEVNULL)
+
+
+def test_sftp_within_its_paths(sshd, tmp_path):
+    root = tmp_path / "srv"
+    root.mkdir()
+    (root / "a.txt").write_text("hello\n")
+    (tmp_path / "secret").write_text("secret\n")
+    with guard(sshd, files_rule(root)) as g:
+        done = sftp(g, f"get {root}/a.txt {tmp_path}/got\nput {tmp_path}/got {root}/b.txt\n"
+                       f"ls -l {root}\nrename {root}/b.txt {root}/c.txt\nchmod 600 {root}/c.txt\n"
+                       f"mkdir {root}/d\nrmdir {root}/d\nsymlink c.txt {root}/l\nrm {root}/l\n")
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "got").read_text() == (root / "c.txt").read_text() == "hello\n"
+        assert (root / "c.txt").stat().st_mode & 0o777 == 0o600
+        done = sftp(g, f"get {tmp_path}/secret {tmp_path}/stolen\n")
+        assert done.returncode != 0 and b"no rule of policy" in done.stdout + done.stderr
+        assert not (tmp_path / "stolen").exists()
+        texts = [e["text"] for e in g.events("statement") if e["kind"] == "sftp"]
+        assert f"open {root}/a.txt" in texts and f"posix-rename {root}/b.txt {root}/c.txt" in texts
+        closes = [e for e in wait_events(g, "result", 3) if e.get("tag") == "close"]
+        assert {e["bytes"] for e in closes} >= {6}
+
+
+@pytest.mark.parametrize("batch", [
+    "get {root}/../secret {got}", "get {root}/./../secret {got}", "get {out} {got}",
+    "get {root}/link {got}", "get {root}/dirlink/secret {got}", "rename {root}/a.txt {out}2",
+    "ln {out} {root}/hard", "rm {out}", "put {root}/a.txt {out}", "chmod 777 {out}",
+    "mkdir {outdir}/x", "symlink {root}/a.txt {outdir}/x", "ls {outdir}", "rename {out} {root}/x",
+    "put {root}/a.txt {root}/link",
+])
+def test_sftp_does_not_leave_its_paths(sshd, tmp_path, batch):
+    root = tmp_path / "srv"
+    root.mkdir()
+    (root / "a.txt").write_text("hello\n")
+    secret = tmp_path / "secret"
+    secret.write_text("secret\n")
+    (root / "link").symlink_to(secret)
+    (root / "dirlink").symlink_to(tmp_path)
+    before = sorted(p.name for p in tmp_path.rglob("*"))
+    with guard(sshd, files_rule(root)) as g:
+        done = sftp(g, batch.format(root=root, out=secret, outdir=tmp_path, got=tmp_path / "got") +
+                    "\n")
+        assert done.returncode != 0
+        assert sorted(p.name for p in tmp_path.rglob("*")) == before
+        assert secret.read_text() == "secret\n" and secret.stat().st_mode & 0o777 != 0o777
+        assert [e for e in wait_events(g, "decision") if e["verdict"] == "Deny"]
+        assert sftp(g, f"get {root}/a.txt {tmp_path}/benign\n").returncode == 0
+
+
+def test_sftp_access(sshd, tmp_path):
+    root = tmp_path / "srv"
+    root.mkdir()
+    (root / "a.txt").write_text("hello\n")
+    with guard(sshd, files_rule(root, "read")) as g:
+        assert sftp(g, f"get {root}/a.txt {tmp_path}/x\n").returncode == 0
+        for bad in (f"put {tmp_path}/x {root}/b", f"rm {root}/a.txt", f"mkdir {root}/d",
+                    f"chmod 600 {root}/a.txt", f"rename {root}/a.txt {root}/b",
+                    f"symlink a.txt {root}/b"):
+            assert sftp(g, bad + "\n").returncode != 0, bad
+        assert [p.name for p in root.iterdir()] == ["a.txt"]
+        assert not [e for e in g.events("statement") if e["text"].startswith("write")]
+
+
+def test_scp_both_modes(sshd, tmp_path):
+    root = tmp_path / "srv"
+    root.mkdir()
+    data = bytes(range(256)) * 4000
+    (tmp_path / "in").write_bytes(data)
+    old = ("{name: scp, action: Allow, ssh: {requests: [exec], argv: "
+           f"[[scp, '-t', '{root}/**'], [scp, '-f', '{root}/**']]}}}}")
+    with guard(sshd, files_rule(root), old) as g:
+        at = "agent@127.0.0.1:"
+        for mode in ((), ("-O",)):
+            assert scp(g, *mode, tmp_path / "in", f"{at}{root}/f").returncode == 0
+            assert scp(g, *mode, f"{at}{root}/f", tmp_path / "out").returncode == 0
+            assert (tmp_path / "out").read_bytes() == data
+            (tmp_path / "out").unlink()
+        done = scp(g, "-O", f"{at}/etc/hostname", tmp_path / "out")
+        assert done.returncode != 0 and b"denied" in done.stderr
+        assert scp(g, f"{at}/etc/hostname", tmp_path / "out").returncode != 0
+        assert scp(g, "-O", f"{at}{root}/../in", tmp_path / "out").returncode != 0
+        assert not (tmp_path / "out").exists()
+
+
+def test_sftp_operation_waits_for_approval(sshd, tmp_path):
+    (tmp_path / "a").write_text("x")
+    ask = (f"{{name: ask, action: RequireApproval, ssh: {{requests: [sftp], paths: ['{tmp_path}/**'], "
+           "access: [delete]}, approval: {timeout: 20s}}")
+    with guard(sshd, files_rule(tmp_path), ask) as g:
+        child = subprocess.Popen(["sftp", *ssh_options(g), "-P", str(g.ports["box"]), "-b", "-",
+                                  "agent@127.0.0.1"], stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        child.stdin.write(f"rm {tmp_path}/a\n".encode())
+        child.stdin.close()
+        ident = requested(g)
+        assert (tmp_path / "a").exists()
+        assert f"remove {tmp_path}/a" in g.kubectl_guard("show", ident).stdout
+        g.kubectl_guard("approve", ident, "--reason", "ok")
+        assert child.wait(timeout=20) == 0
+        assert not (tmp_path / "a").exists()

@@ -4,6 +4,7 @@
  * text that was kept, never one that is sent again.
  */
 #include "relay.h"
+#include "sftp.h"
 
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -117,76 +118,82 @@ static void say_waiting(struct channel *c, const struct decision *d)
     buffer_append(&c->err.ready, line, strlen(line));
 }
 
-bool sshchannel_ask(struct channel *c, const struct decision *d, struct bytes text)
+enum asked sshchannel_ask(struct channel *c, uint32_t n, const struct decision *d,
+                          struct bytes text, char why[static 300])
 {
     struct sshrelay *r = c->relay;
-    bool away = false;
-    char why[300];
 
     atomic_fetch_add(&r->session->guard->counters.approvals, 1);
+    c->asking_n = n;
     switch (ask(c, d, text)) {
     case APPROVAL_ANSWER_WAIT:
-        journal_approval(r, c->n, c->approval_id, "Requested");
-        c->state = CHANNEL_HELD;
+        journal_approval(r, n, c->approval_id, "Requested");
+        c->asking = true;
         say_waiting(c, d);
-        return true;
+        return ASKED_WAIT;
     case APPROVAL_ANSWER_TICKET:
-        journal_approval(r, c->n, c->approval_id, "Requested");
-        snprintf(why, sizeof why,
+        journal_approval(r, n, c->approval_id, "Requested");
+        snprintf(why, 300,
                  "needs approval %s (rule '%s' of policy '%s'); ask again when it is approved",
                  c->approval_id, d->rule, d->policy);
-        journal_decision(r, c->n, d, why);
-        sshchannel_refuse(c, why);
-        return true;
+        break;
     case APPROVAL_ANSWER_GRANTED:
-        journal_approval(r, c->n, c->approval_id, "Granted");
-        return false;
+        journal_approval(r, n, c->approval_id, "Granted");
+        return ASKED_GRANTED;
     case APPROVAL_ANSWER_AWAY:
-        away = true;
+        snprintf(why, 300, "needs approval, and nobody can be asked now");
         break;
     case APPROVAL_ANSWER_REFUSED:
+        snprintf(why, 300, "too many requests wait for approval");
         break;
     }
-    snprintf(why, sizeof why,
-             away ? "needs approval, and nobody can be asked now"
-                  : "too many requests wait for approval");
-    journal_decision(r, c->n, d, why);
-    sshchannel_refuse(c, why);
-    return true;
+    journal_decision(r, n, d, why);
+    return ASKED_REFUSED;
 }
 
-static void denied(struct channel *c, enum approval_phase phase, const struct approval_info *info)
+static void why_not(const struct channel *c, enum approval_phase phase,
+                    const struct approval_info *info, char why[static 480])
 {
-    char why[480];
-
     if (phase == APPROVAL_DENIED && info->n_decisions)
-        snprintf(why, sizeof why, "approval %s was denied by %s: %s", c->approval_id,
+        snprintf(why, 480, "approval %s was denied by %s: %s", c->approval_id,
                  info->decisions[info->n_decisions - 1].by,
                  info->decisions[info->n_decisions - 1].reason);
     else
-        snprintf(why, sizeof why, "approval %s %s", c->approval_id,
+        snprintf(why, 480, "approval %s %s", c->approval_id,
                  phase == APPROVAL_DENIED    ? "was denied"
                  : phase == APPROVAL_EXPIRED ? "was not decided in time"
                                              : "was withdrawn");
-    journal_decision(c->relay, c->n, NULL, why);
-    sshchannel_refuse(c, why);
+}
+
+static void take_answer(struct channel *c, const struct approval_info *info)
+{
+    bool yes = info->phase == APPROVAL_APPROVED;
+    char why[480] = "";
+
+    c->asking = false;
+    c->relay->dirty = true;
+    journal_approval(c->relay, c->asking_n, c->approval_id, approval_phase_name(info->phase));
+    if (!yes) {
+        why_not(c, info->phase, info, why);
+        journal_decision(c->relay, c->asking_n, NULL, why);
+    }
+    if (c->state != CHANNEL_HELD)
+        sshfile_answer(c->file, yes, why);
+    else if (yes)
+        sshchannel_permit(c);
+    else
+        sshchannel_refuse(c, why);
 }
 
 void sshchannel_answer(struct channel *c)
 {
-    struct sshrelay *r = c->relay;
     struct approval_info info;
 
-    if (c->state != CHANNEL_HELD ||
-        approvals_get(r->session->guard->approvals, c->approval_id, &info) != 0)
+    if (!c->asking ||
+        approvals_get(c->relay->session->guard->approvals, c->approval_id, &info) != 0)
         return;
-    if (info.phase != APPROVAL_PENDING) {
-        journal_approval(r, c->n, c->approval_id, approval_phase_name(info.phase));
-        if (info.phase == APPROVAL_APPROVED)
-            sshchannel_permit(c);
-        else
-            denied(c, info.phase, &info);
-    }
+    if (info.phase != APPROVAL_PENDING)
+        take_answer(c, &info);
     approval_info_done(&info);
 }
 
@@ -195,14 +202,15 @@ void sshchannel_withdraw(struct channel *c)
     struct approvals *a = c->relay->session->guard->approvals;
     struct approval_info info;
 
-    if (c->state != CHANNEL_HELD)
+    if (!c->asking)
         return;
+    c->asking = false;
     approvals_withdraw(a, c->approval_id);
     if (approvals_get(a, c->approval_id, &info) != 0)
         return;
     if (info.phase == APPROVAL_WITHDRAWN) { /* on_decided was not called and will not be */
         session_unref(c->relay->session);
-        journal_approval(c->relay, c->n, c->approval_id, "Withdrawn");
+        journal_approval(c->relay, c->asking_n, c->approval_id, "Withdrawn");
     }
     approval_info_done(&info);
 }

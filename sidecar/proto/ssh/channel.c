@@ -459,8 +459,7 @@ static void to_agent(struct channel *c)
 /* The agent has closed: so is the target's side. */
 static void agent_left(struct channel *c)
 {
-    if (c->state == CHANNEL_HELD)
-        sshchannel_withdraw(c);
+    sshchannel_withdraw(c);
     if (c->target && !c->target_closed)
         (void)ssh_channel_close(c->target);
     if (c->state != CHANNEL_FRESH)

@@ -13,6 +13,7 @@ int sshleg_open(struct sshleg *l, ssh_session ssh)
     if (!l->event)
         return -ENOMEM;
     ssh_set_blocking(ssh, 0);
+    ssh_set_counters(ssh, &l->received, NULL);
     return 0;
 }
 

@@ -9,7 +9,7 @@
 
 #include "src-common/error.h"
 
-#include <libssh/libssh.h>
+#include <libssh/callbacks.h>
 
 /* Modern algorithms only. No chacha20-poly1305 and no CBC: without them Terrapin (CVE-2023-48795)
  * has nothing to work on even where a peer lacks strict key exchange. */
@@ -25,7 +25,8 @@
 struct sshleg {
     ssh_session ssh; /* NULL: not open */
     ssh_event event;
-    bool added; /* to event */
+    struct ssh_counter_struct received; /* libssh counts, so that no packet goes unnoticed */
+    bool added;                         /* to event */
     bool failed;
 };
 

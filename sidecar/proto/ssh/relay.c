@@ -144,6 +144,28 @@ static void pump_all(struct sshrelay *r)
     }
 }
 
+static bool could_send(const struct sshleg *l, ssh_channel to, const struct sshflow *f)
+{
+    return buffer_len(&f->ready) && to && sshleg_alive(l) &&
+           !(ssh_get_poll_flags(l->ssh) & SSH_WRITE_PENDING) && ssh_channel_window_size(to);
+}
+
+/* What libssh did by itself while we wrote no poll will show: it read answers and window
+ * adjustments, or the socket took what was pending. Then there may be more to do at once. */
+static bool more_to_do(const struct sshrelay *r, uint64_t received_before)
+{
+    if (received_before != r->agent.received.in_bytes + r->target.received.in_bytes)
+        return true;
+    for (const struct channel *c = r->channels; c; c = c->next) {
+        if (c->state != CHANNEL_DONE &&
+            (could_send(&r->agent, c->agent, &c->out) || could_send(&r->agent, c->agent, &c->err)))
+            return true;
+        if (c->state == CHANNEL_RUNNING && could_send(&r->target, c->target, &c->in))
+            return true;
+    }
+    return false;
+}
+
 static int timeout_ms(struct sshrelay *r)
 {
     uint64_t left = check_expiry(r);
@@ -215,15 +237,18 @@ void sshrelay_run(struct sshrelay *r)
     r->dirty = true;
     while (!r->ending) {
         int timeout = timeout_ms(r);
+        uint64_t received;
 
         r->dirty = false;
         if (sshleg_wait(&r->agent, &r->target, r->session->wake_fd, timeout))
             read_more(r);
         take_inbox(r);
         sshrelay_take_messages(r);
+        received = r->agent.received.in_bytes + r->target.received.in_bytes;
         if (!r->ending)
             pump_all(r);
         sshrelay_take_messages(r);
+        r->dirty |= more_to_do(r, received);
         check_legs(r);
         keep_alive(r);
     }

@@ -19,7 +19,7 @@
 #define SSHRELAY_ENV_MAX    32
 #define SSHRELAY_REQUESTS   64                  /* of one channel before it runs */
 #define SSHRELAY_STATEMENTS 1000000             /* of one session */
-#define SSHRELAY_QUEUE      ((size_t)256 << 10) /* held for one direction of one channel */
+#define SSHRELAY_QUEUE      ((size_t)320 << 10) /* held for one direction of one channel */
 #define SSHRELAY_CHUNK      ((size_t)64 << 10)  /* written at once */
 
 enum channel_kind {
@@ -80,6 +80,8 @@ struct channel {
     unsigned n_signals;
     bool resized;
 
+    bool asking; /* a person: about the request (CHANNEL_HELD), or about an operation of sftp */
+    uint32_t asking_n;
     char approval_id[APPROVAL_ID_LEN + 1];
     bool agent_forward_asked; /* refused by libssh already; to be recorded */
 
@@ -157,9 +159,11 @@ void sshchannel_abort(struct channel *c, const char *why);
 
 /* ---- approve.c ---- */
 
-/* Asks people about the channel's request. True: it is held, or was refused; false: a grant covers
- * it, go on. */
-bool sshchannel_ask(struct channel *c, const struct decision *d, struct bytes text);
+enum asked { ASKED_REFUSED = 0, ASKED_WAIT, ASKED_GRANTED };
+/* Asks people about the channel's request number n, or an operation in it. ASKED_REFUSED: nobody
+ * could be asked, or it takes a ticket; `why` says so and it has been recorded. */
+enum asked sshchannel_ask(struct channel *c, uint32_t n, const struct decision *d,
+                          struct bytes text, char why[static 300]);
 /* Looks whether the answer has come. */
 void sshchannel_answer(struct channel *c);
 void sshchannel_withdraw(struct channel *c);

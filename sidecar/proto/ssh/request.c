@@ -122,6 +122,23 @@ static int make_act(struct channel *c, struct ssh_act *act, char destination[300
     return 0;
 }
 
+static void ask_people(struct channel *c, const struct decision *d, struct bytes text)
+{
+    char why[300];
+
+    switch (sshchannel_ask(c, c->n, d, text, why)) {
+    case ASKED_WAIT:
+        c->state = CHANNEL_HELD;
+        break;
+    case ASKED_GRANTED:
+        sshchannel_permit(c);
+        break;
+    case ASKED_REFUSED:
+        sshchannel_refuse(c, why);
+        break;
+    }
+}
+
 void sshchannel_judge(struct channel *c)
 {
     struct sshrelay *r = c->relay;
@@ -145,8 +162,10 @@ void sshchannel_judge(struct channel *c)
         refuse_decided(c, &d);
     } else if (set_masks(c, &act) != 0) {
         sshrelay_end(r, "out of memory");
-    } else if (d.verdict == VERDICT_ALLOW || !sshchannel_ask(c, &d, text)) {
+    } else if (d.verdict == VERDICT_ALLOW) {
         sshchannel_permit(c);
+    } else {
+        ask_people(c, &d, text);
     }
     (void)journal_flush(r);
 }
@@ -207,7 +226,9 @@ static bool on_subsystem(struct channel *c, ssh_message m)
 {
     const char *name = ssh_message_channel_request_subsystem(m);
 
-    refuse_request(c, "subsystem", name ? name : "", NULL, "subsystems are not relayed");
+    if (name && strcmp(name, "sftp") == 0)
+        return begin(c, m, CHANNEL_SFTP, NULL);
+    refuse_request(c, "subsystem", name ? name : "", NULL, "only the subsystem sftp is relayed");
     return answer(m, false);
 }
 
