@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tokens in place of passwords, and logins with a credential that only the guard holds: what is
 refused and recorded, groups, expiry, rotation, and that the secret goes nowhere else."""
-import itertools
+import asyncio
 import os
 import pathlib
 import re
@@ -9,8 +9,10 @@ import ssl
 import threading
 import time
 
+import asyncpg
 import psycopg
 import pytest
+import sqlalchemy
 
 from clients import harness, raw
 from support import dex, issuer, postgres, run
@@ -23,7 +25,6 @@ SERVICE = "svc"
 CANARY = "canary-Zq7w-only-the-guard-knows"
 POD_UID = "5f1c2d0a-pod"
 READ = "{name: read, action: Allow, sql: {operations: [Read, Transaction, Show, Session]}}"
-_numbers = itertools.count(1)
 
 
 # ---- one server, one issuer, one guard ----
@@ -853,3 +854,50 @@ def test_dex_logs_in(server, real_idp):
         assert connections(server, mark) == 0
         login(g, real_idp.token()).close()
         nowhere(token.split(".")[2], g)
+
+
+# ---- clients ----
+
+def test_psql_takes_the_token_from_a_password_file(guard, idp):
+    """As docs/identity.md shows; the file is read at each connection, so that a rotated token is taken."""
+    passfile = run.temp_dir("pass") / "pgpass"
+    port = guard.ports["orders-db"]
+    for user in ("one", "two"):
+        run.write_file(passfile, f"*:*:*:*:{idp.token(sub=user)}\n", mode=0o600)
+        done = run.run(["psql", "-XAtqc", "SELECT current_user", f"host=127.0.0.1 port={port} user=agent dbname=orders"],
+                       env={**os.environ, "PGPASSFILE": str(passfile)})
+        assert done.stdout.strip() == SERVICE
+        run.wait_for(lambda u=user: any(e["token"]["subject"] == u for e in auths(guard, "Accepted")), 10, what=user)
+    run.write_file(passfile, f"*:*:*:*:{idp.token(ttl=-100)}\n", mode=0o600)
+    done = run.run(["psql", "-XAtqc", "SELECT 1", f"host=127.0.0.1 port={port} user=agent dbname=orders"], check=False,
+                   env={**os.environ, "PGPASSFILE": str(passfile)})
+    assert done.returncode == 2 and "the token has expired" in done.stderr
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_asyncpg(guard, idp, tls):
+    async def go():
+        context = ssl.create_default_context(cafile=guard.trust / "ca.crt") if tls else False
+        c = await asyncpg.connect(host="127.0.0.1", port=guard.ports["orders-db"], user="agent", database="orders",
+                                  password=idp.token(), ssl=context)
+        try:
+            return await c.fetchval("SELECT current_user")
+        finally:
+            await c.close()
+    assert asyncio.run(go()) == SERVICE
+
+
+def test_sqlalchemy_reads_a_fresh_token_for_each_connection(guard, idp):
+    tokens = []
+    engine = sqlalchemy.create_engine(f"postgresql+psycopg://agent@127.0.0.1:{guard.ports['orders-db']}/orders",
+                                      poolclass=sqlalchemy.pool.NullPool)
+
+    @sqlalchemy.event.listens_for(engine, "do_connect")
+    def give_token(_dialect, _record, _args, params):
+        tokens.append(idp.token(sub=f"alchemy-{len(tokens)}"))
+        params["password"] = tokens[-1]
+    for _ in range(2):
+        with engine.connect() as c:
+            assert c.execute(sqlalchemy.text("SELECT current_user")).scalar() == SERVICE
+    engine.dispose()
+    assert len(tokens) == 2
