@@ -492,6 +492,20 @@ def test_a_grant_is_for_one_identity(server, idp):
         assert asked
 
 
+def test_sessions_end_when_their_login_would_not_be_done_so_any_more(server, idp):
+    plain, guarded = target(server, secret=None), target(server)
+    server.sql("create role steady login password 'steady-pw'")
+    for before, after in ((plain + policy(), plain + policy(identity="{requireInjection: true}")),
+                          (plain + policy(), guarded + policy()),
+                          (guarded + policy(), guarded + policy(pins=", credentials: {role: app_ro}")),
+                          (guarded + policy(), target(server, more=", requireToken: true") + policy())):
+        with make_guard(server, before) as g, login(g, "steady-pw", user="steady") as c:
+            assert c.query("SELECT 1").text() == [["1"]]
+            g.set_policies(after)
+            reply = c.until_ready(timeout=20)
+            assert reply.sqlstate == "57P01" and reply.closed and "policy has changed" in reply.message
+
+
 # ---- the guard's login ----
 
 def one_server(auth, **kw):

@@ -19,8 +19,9 @@ enum pghandshake_result {
     PGHANDSHAKE_CANCEL,     /* it was a CancelRequest, and is dealt with */
 };
 
-struct pgpins { /* what policy said about this login; the session ends when it changes */
-    char user[64], role[64]; /* empty: not said */
+struct pgpins { /* how this login was done; the session ends when policy says otherwise */
+    char user[64], role[64]; /* pinned; empty: not */
+    bool injected;           /* with the target's secret, not the agent's */
     bool at_expiry;          /* ends with its token, at once */
 };
 

@@ -153,6 +153,7 @@ static int set_pinned(struct pghandshake *h, const struct identity_settings *i)
     snprintf(h->pins.user, sizeof h->pins.user, "%s", i->user ? i->user : "");
     snprintf(h->pins.role, sizeof h->pins.role, "%s", i->role ? i->role : "");
     h->pins.at_expiry = i->end_at_expiry;
+    h->pins.injected = h->session->target->credentials_secret != NULL;
     return 0;
 }
 
@@ -203,6 +204,9 @@ bool pgpins_hold(const struct pgpins *p, const struct session *s, const char *da
     const struct target *t = policy_target_by_name(now, agent.namespace_, s->target_name);
 
     if (!t || policy_view_new(now, &agent, t, database, &v) != 0 || policy_view_empty(v))
+        return false;
+    if (p->injected != (t->credentials_secret != NULL) ||
+        (t->token == TARGET_TOKEN_ALWAYS && !s->identity))
         return false;
     i = policy_view_identity(v);
     return !i->conflict[0] && strcmp(i->user ? i->user : "", p->user) == 0 &&

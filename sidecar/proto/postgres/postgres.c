@@ -483,10 +483,7 @@ static void cancel_waiting(struct pgsession *p)
  * or as somebody else, is shown out. */
 static void policy_changed(struct pgsession *p)
 {
-    const struct session *s = p->session;
-
-    if ((s->identity || s->target->credentials_secret) &&
-        !pgpins_hold(&p->pins, s, p->flow.database)) {
+    if (!pgpins_hold(&p->pins, p->session, p->flow.database)) {
         withdraw(p);
         pgflow_fatal(&p->flow, "57P01", "policy has changed: this login is not permitted any more");
         return;
