@@ -77,7 +77,14 @@ static int open_version(const char *secrets_dir, const char *name, struct error 
         snprintf(path, sizeof path, "%s/%s", secrets_dir, name);
         fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     }
-    return fd >= 0 ? fd : error_set(err, -errno, "secret %s: %s: %s", name, path, strerror(errno));
+    if (fd >= 0)
+        return fd;
+    if (errno == ENOENT)
+        return error_set(err, -ENOENT,
+                         "secret %s: there is no %s. In a cluster: the pod is older than the "
+                         "GuardTarget that names the secret, and has to be recreated",
+                         name, path);
+    return error_set(err, -errno, "secret %s: %s: %s", name, path, strerror(errno));
 }
 
 /* ---- keys ---- */

@@ -415,7 +415,7 @@ int tls_server_new(struct tls_authority *a, const char *address, const char *alp
 static int load_roots(SSL_CTX *ctx, const struct target *t, const char *secrets_dir,
                       struct error *err)
 {
-    char path[PATH_MAX];
+    char dir[PATH_MAX], path[PATH_MAX + 300];
 
     if (!t->tls_ca_secret)
         return SSL_CTX_set_default_verify_paths(ctx) == 1
@@ -424,10 +424,16 @@ static int load_roots(SSL_CTX *ctx, const struct target *t, const char *secrets_
     if (!secrets_dir)
         return error_set(err, -EINVAL, "GuardTarget %s: tls.caSecretRef needs --secrets DIR",
                          t->name);
-    snprintf(path, sizeof path, "%s/%s/%s", secrets_dir, t->tls_ca_secret,
-             t->tls_ca_key ? t->tls_ca_key : "ca.crt");
+    snprintf(dir, sizeof dir, "%s/%s", secrets_dir, t->tls_ca_secret);
+    snprintf(path, sizeof path, "%s/%s", dir, t->tls_ca_key ? t->tls_ca_key : "ca.crt");
     if (SSL_CTX_load_verify_file(ctx, path) != 1) {
         ERR_clear_error();
+        if (access(dir, F_OK) != 0 && errno == ENOENT)
+            return error_set(
+                err, -ENOENT,
+                "GuardTarget %.100s: tls.caSecretRef: there is no %.200s. In a cluster: "
+                "the pod is older than the target's secret, and has to be recreated",
+                t->name, dir);
         return error_set(err, -EINVAL, "GuardTarget %s: tls.caSecretRef: no certificate in %s",
                          t->name, path);
     }

@@ -537,3 +537,19 @@ def test_a_refused_connection_is_told(world, api):
         except psycopg.OperationalError:
             return events(world, "ConnectionDenied")
     assert "there is no GuardTarget 'orders-db'" in run.wait_for(gone, 10, what="the Event")[0]["note"]
+
+
+# ---- secrets ----
+
+def test_a_secret_that_is_not_mounted_means_recreate_the_pod(world):
+    world.target("orders-db", credentials={"secretRef": {"name": "new-login"}})
+    in_force(world, world.policy(READ, name="again"))
+    with pytest.raises(psycopg.OperationalError, match="not mounted in this pod.*has to be recreated"):
+        world.connect()
+    ca = {"mode": "VerifyFull", "caSecretRef": {"name": "new-ca", "key": "ca.crt"}}
+    in_force(world, world.target("orders-db", tls=ca))
+    with pytest.raises(psycopg.OperationalError, match="has to be recreated"):
+        world.connect()
+    assert "open" in str(world.state())
+    in_force(world, world.target("orders-db"))
+    assert _connects(world)

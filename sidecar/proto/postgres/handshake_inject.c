@@ -164,10 +164,16 @@ static int load(struct pghandshake *h, struct credential *ret)
 {
     struct session *s = h->session;
     struct error err = {""};
+    int rc = credential_load(s->guard->secrets_dir, s->target->credentials_secret, ret, &err);
 
-    if (credential_load(s->guard->secrets_dir, s->target->credentials_secret, ret, &err) == 0)
+    if (rc == 0)
         return 0;
     snprintf(h->refusal.text, sizeof h->refusal.text, "%.250s", err.text);
+    if (rc == -ENOENT && s->guard->agent.pod_uid)
+        return pghandshake_fail(h, "28000",
+                                "the secret of target \"%s\" is not mounted in this pod, which is "
+                                "older than the target: the pod has to be recreated",
+                                s->target->name);
     return pghandshake_fail(h, "28000",
                             "the guard cannot use the secret of target \"%s\"; whoever runs the "
                             "guard finds the reason in its log",
