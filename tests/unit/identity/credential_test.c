@@ -111,7 +111,7 @@ static void test_refused(void **state)
 
     (void)state;
     memset(big, 'x', sizeof big);
-    refused("absent", "No such file");
+    refused("absent", "has to be recreated");
     make("empty");
     refused("empty", "none of password");
     make("name-only");
