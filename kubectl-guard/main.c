@@ -45,8 +45,8 @@ const struct command commands[] = {
      "guards\n"
      "that run now. --json: the record's lines as they are.",
      NULL, 1, 1, cmd_tail, .everywhere = true},
-    {"kill", "SESSION", "end a session", "Its client is told that an operator ended it.", NULL,
-     1, 1, cmd_kill, .everywhere = true},
+    {"kill", "SESSION", "end a session", "Its client is told that an operator ended it.", NULL, 1,
+     1, cmd_kill, .everywhere = true},
     {"replay", "RECORD [--speed N]", "print a recorded session",
      "RECORD is a file; with --spool DIR also a session's name. At once, unless --speed says\n"
      "otherwise: 1 is as it was, 10 is ten times as fast. Values are as the agent saw them, that\n"
