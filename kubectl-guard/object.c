@@ -3,6 +3,7 @@
  */
 #include "object.h"
 
+#include "src-common/jsonread.h"
 #include "text.h"
 
 #include <json-c/json.h>
@@ -11,23 +12,13 @@
 #include <unistd.h>
 #include <yaml.h>
 
+#define MAX_DEPTH 32
+
 struct json_object *object_parse_any(struct bytes text)
 {
-    struct json_tokener *tok = json_tokener_new_ex(32);
     struct json_object *o = NULL;
 
-    if (!tok)
-        return NULL;
-    if (text.len && text.len < INT32_MAX) {
-        json_tokener_set_flags(tok, JSON_TOKENER_STRICT);
-        o = json_tokener_parse_ex(tok, (const char *)text.p, (int)text.len);
-    }
-    if (o && json_tokener_get_parse_end(tok) != text.len) {
-        json_object_put(o);
-        o = NULL;
-    }
-    json_tokener_free(tok);
-    return o;
+    return jsonread_strict(text, MAX_DEPTH, &o) == 0 ? o : NULL;
 }
 
 struct json_object *object_parse(struct bytes line)

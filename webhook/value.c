@@ -3,6 +3,8 @@
  */
 #include "value.h"
 
+#include "src-common/jsonread.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -93,29 +95,23 @@ bool value_has(struct json_object *list, const char *s)
 
 int value_parse(struct bytes text, struct json_object **ret, struct error *err)
 {
-    struct json_tokener *t;
-    struct json_object *o;
-    enum json_tokener_error e;
+    struct json_object *o = NULL;
+    int r;
 
-    if (text.len == 0 || text.len > INT32_MAX)
-        return error_set(err, -EINVAL, "expected a JSON object, found %s",
-                         text.len ? "too much" : "nothing");
-    t = json_tokener_new_ex(MAX_DEPTH);
-    if (!t)
+    if (text.len == 0)
+        return error_set(err, -EINVAL, "expected a JSON object, found nothing");
+    r = jsonread_strict(text, MAX_DEPTH, &o);
+    if (r == -ENOMEM)
         return error_set(err, -ENOMEM, "out of memory");
-    json_tokener_set_flags(t, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-    o = json_tokener_parse_ex(t, (const char *)text.p, (int)text.len);
-    e = json_tokener_get_error(t);
-    json_tokener_free(t);
-    if (e == json_tokener_success && json_object_is_type(o, json_type_object)) {
+    if (r == 0 && json_object_is_type(o, json_type_object)) {
         *ret = o;
         return 0;
     }
     json_object_put(o);
     return error_set(err, -EINVAL, "expected a JSON object: %s",
-                     e == json_tokener_success    ? "found something else"
-                     : e == json_tokener_continue ? "it ends too early"
-                                                  : json_tokener_error_desc(e));
+                     r == 0        ? "found something else"
+                     : r == -E2BIG ? "it is too deep or too long"
+                                   : "it is no JSON in UTF-8");
 }
 
 struct json_object *value_format(const char *fmt, ...)

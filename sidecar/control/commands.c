@@ -4,6 +4,7 @@
 #include "server.h"
 
 #include "src-common/clock.h"
+#include "src-common/jsonread.h"
 
 #include <errno.h>
 #include <json-c/json.h>
@@ -304,19 +305,12 @@ static const struct command {
 
 static struct json_object *parse_request(struct bytes line)
 {
-    struct json_tokener *tok = json_tokener_new_ex(8);
     struct json_object *o = NULL;
 
-    if (!tok)
-        return NULL;
-    json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-    o = json_tokener_parse_ex(tok, (const char *)line.p, (int)line.len);
-    if (o && (json_tokener_get_parse_end(tok) != line.len ||
-              !json_object_is_type(o, json_type_object))) {
+    if (jsonread_strict(line, 8, &o) == 0 && !json_object_is_type(o, json_type_object)) {
         json_object_put(o);
-        o = NULL;
+        return NULL;
     }
-    json_tokener_free(tok);
     return o;
 }
 

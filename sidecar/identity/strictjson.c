@@ -3,6 +3,7 @@
  */
 #include "strictjson.h"
 
+#include "src-common/jsonread.h"
 #include "src-common/utf8.h"
 
 #include <errno.h>
@@ -224,17 +225,12 @@ static bool is_strict(struct scan *s)
 int strictjson_parse(struct bytes text, struct json_object **ret, struct error *err)
 {
     struct scan s = {.text = text};
-    struct json_tokener *t;
-    struct json_object *o;
+    struct json_object *o = NULL;
 
     if (text.len > INT32_MAX || !is_strict(&s))
         return error_set(err, -EBADMSG, "%s", s.reason ? s.reason : "it is too long");
-    t = json_tokener_new_ex(STRICTJSON_MAX_DEPTH + 2);
-    if (!t)
+    if (jsonread_strict(text, STRICTJSON_MAX_DEPTH + 2, &o) == -ENOMEM)
         return error_set(err, -ENOMEM, "out of memory");
-    json_tokener_set_flags(t, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-    o = json_tokener_parse_ex(t, (const char *)text.p, (int)text.len);
-    json_tokener_free(t);
     if (!json_object_is_type(o, json_type_object)) {
         json_object_put(o);
         return error_set(err, -EBADMSG, "it is no JSON object in UTF-8");

@@ -6,6 +6,7 @@
 
 #include "lexer_private.h"
 #include "parser_private.h"
+#include "src-common/jsonread.h"
 
 #include <errno.h>
 #include <json-c/json.h>
@@ -123,10 +124,8 @@ static size_t count_objects(struct bytes json)
 int parser_finish(enum parser_status status, struct bytes body, struct json_object **ret_tree,
                   struct error *err)
 {
-    struct json_tokener *tokener;
-    struct json_object *tree;
-    enum json_tokener_error how;
-    bool whole;
+    struct json_object *tree = NULL;
+    int r;
 
     if (status == PARSER_SYNTAX)
         return error_set(err, -EBADMSG, "%.*s", (int)min_size(body.len, 600), (const char *)body.p);
@@ -134,20 +133,15 @@ int parser_finish(enum parser_status status, struct bytes body, struct json_obje
         return error_set(err, -E2BIG, "statement too complex to parse");
     if (count_objects(body) > PARSER_MAX_OBJECTS)
         return error_set(err, -E2BIG, "statement too complex: its parse tree is too large");
-    tokener = json_tokener_new_ex(PARSER_MAX_DEPTH);
-    if (!tokener)
+    r = jsonread_strict(body, PARSER_MAX_DEPTH, &tree);
+    if (r == -ENOMEM)
         return error_set(err, -E2BIG, "statement too complex to parse: out of memory");
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-    tree = json_tokener_parse_ex(tokener, (const char *)body.p, (int)body.len);
-    how = json_tokener_get_error(tokener);
-    whole = json_tokener_get_parse_end(tokener) == body.len;
-    json_tokener_free(tokener);
-    if (how == json_tokener_success && whole && json_object_is_type(tree, json_type_object)) {
+    if (json_object_is_type(tree, json_type_object)) {
         *ret_tree = tree;
         return 0;
     }
     json_object_put(tree);
-    if (how == json_tokener_error_depth)
+    if (r == -E2BIG)
         return error_set(err, -E2BIG,
                          "statement too complex: expressions or queries nest too deep");
     return error_set(err, -E2BIG,

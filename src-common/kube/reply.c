@@ -3,9 +3,10 @@
  */
 #include "internal.h"
 
+#include "src-common/jsonread.h"
+
 #include <errno.h>
 #include <json-c/json.h>
-#include <limits.h>
 #include <stdio.h>
 
 #define MAX_DEPTH 64
@@ -37,31 +38,9 @@ bool kube_is_transient(int code)
 
 int kube_parse(struct bytes text, struct json_object **ret)
 {
-    struct json_tokener *t;
-    struct json_object *o;
-    size_t end;
+    int r = jsonread_strict(text, MAX_DEPTH, ret);
 
-    while (text.len && strchr(" \t\r\n", text.p[text.len - 1]) && text.p[text.len - 1])
-        text.len--;
-    if (text.len == 0 || text.len > INT_MAX)
-        return -EBADMSG;
-    t = json_tokener_new_ex(MAX_DEPTH);
-    if (!t)
-        return -ENOMEM;
-    json_tokener_set_flags(t, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-    o = json_tokener_parse_ex(t, (const char *)text.p, (int)text.len);
-    /* A number at the very end is only known to be over when something follows. */
-    if (!o && json_tokener_get_error(t) == json_tokener_continue)
-        o = json_tokener_parse_ex(t, " ", 1), end = text.len;
-    else
-        end = json_tokener_get_parse_end(t);
-    json_tokener_free(t);
-    if (!o || end != text.len) {
-        json_object_put(o);
-        return -EBADMSG;
-    }
-    *ret = o;
-    return 0;
+    return r == -E2BIG ? -EBADMSG : r;
 }
 
 /* The path without its query: selectors and versions say little to a person. */
