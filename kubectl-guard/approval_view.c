@@ -102,16 +102,24 @@ static void add_names(struct buffer *b, struct json_object *o, const char *key, 
     }
 }
 
-static void add_needs(struct buffer *b, struct json_object *o)
+void approval_view_needs(struct json_object *o, struct buffer *b)
 {
-    long long count = (long long)object_number(o, "count", 1), s;
+    long long count = (long long)object_number(o, "count", 1);
     bool groups = object_count(o, "groups") > 0;
 
-    buffer_printf(b, "%-11s %lld %s", "Needs:", count, count == 1 ? "person" : "different people");
+    buffer_printf(b, "%lld %s", count, count == 1 ? "person" : "different people");
     add_names(b, o, "groups", " of group ", " of groups ");
     add_names(b, o, "users", groups ? " or user " : ": ", groups ? " or users " : " of ");
-    buffer_printf(b, object_true(o, "requireReason") ? "; a reason\n" : "\n");
-    s = (long long)object_number(o, "validForSeconds", 0);
+    buffer_printf(b, object_true(o, "requireReason") ? "; a reason" : "");
+}
+
+static void add_needs(struct buffer *b, struct json_object *o)
+{
+    long long s = (long long)object_number(o, "validForSeconds", 0);
+
+    buffer_printf(b, "%-11s ", "Needs:");
+    approval_view_needs(o, b);
+    buffer_add_u8(b, '\n');
     if (object_number(o, "uses", 0) > 0 && s > 0)
         buffer_printf(b, "%-11s %lld uses within %lld s, unless approved otherwise\n",
                       "Grants:", (long long)object_number(o, "uses", 0), s);

@@ -154,6 +154,21 @@ static enum exit_code say_failed(const struct decision *d, const struct kubectl_
     return kubectl_complain(d->cli, a);
 }
 
+/* Admission's words, and what the request asks for. */
+static enum exit_code say_refused(const struct decision *d, struct json_object *object,
+                                  const struct kubectl_answer *a)
+{
+    _cleanup_(object_put) struct json_object *view = approvalrequest_view(object);
+    struct buffer needs;
+
+    buffer_init(&needs, PATCH_MAX);
+    approval_view_needs(view, &needs);
+    cli_fail(EXIT_NO, "%s\nRequest %s needs %.*s.", a->words, d->id, (int)buffer_len(&needs),
+             (const char *)buffer_bytes(&needs).p);
+    buffer_done(&needs);
+    return EXIT_NO;
+}
+
 /* A refusal is final. A patch that does not fit any more, because somebody else was quicker, is
  * made anew from what is there now. */
 static enum exit_code patch_until_it_fits(const struct decision *d, struct json_object **ret)
@@ -176,8 +191,8 @@ static enum exit_code patch_until_it_fits(const struct decision *d, struct json_
                         : cli_fail(EXIT_UNREACHABLE, "kubectl's answer is not understood: see "
                                                      "what came of it with show");
         }
-        if (a.result == KUBECTL_REFUSED || a.result == KUBECTL_NO_KIND)
-            return kubectl_complain(d->cli, &a);
+        if (a.result == KUBECTL_REFUSED)
+            return say_refused(d, object, &a);
         code = read_one(d, &now);
         if (code == EXIT_DONE && same_version(object, now))
             return say_failed(d, &a);

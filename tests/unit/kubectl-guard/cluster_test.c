@@ -270,7 +270,9 @@ static void a_refusal_is_final_and_in_plain_words(void **state)
                  SAY(REQUEST("aaa", "n1", "7", OLD, "U", PENDING)));
         kubectl_answers(f, script);
         assert_int_equal(run(f, "approve", "aaa", NULL), 1);
-        assert_string_equal(f->err, "kubectl-guard: you are not among the approvers: groups dba\n");
+        assert_string_equal(f->err,
+                            "kubectl-guard: you are not among the approvers: groups dba\n"
+                            "Request aaa needs 1 person of group dba or user bob; a reason.\n");
         assert_string_equal(f->out, "");
         assert_int_equal(count_calls(f, "patch"), 1);
     }
