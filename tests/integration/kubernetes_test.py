@@ -17,6 +17,8 @@ pytestmark = pytest.mark.skipif(not apiserver.available(), reason="no etcd or ku
 READ = {"name": "read", "action": "Allow", "sql": {"operations": ["Read", "Session", "Transaction", "Show"]}}
 WRITES = {"name": "writes", "action": "RequireApproval", "sql": {"operations": ["Update"]},
           "approval": {"approvers": {"groups": ["dba"]}, "timeout": "20s"}}
+# What a schema cannot know: that target is a database.
+BROKEN = [{"name": "orders-db", "namespaces": ["shop"]}]
 DENY = {"name": "no-reading", "action": "Deny", "sql": {"operations": ["Read"]}, "message": "not today"}
 
 
@@ -44,7 +46,7 @@ class World:
 
     def policy(self, *rules, name="agents", **more):
         return self.api.put(self.ns, "GuardPolicy", name,
-                            {"targets": [{"name": "orders-db"}], "rules": list(rules), **more})
+                            {"targets": [{"name": "orders-db"}], **more, "rules": list(rules)})
 
     def connect(self, **kw):
         return psycopg.connect(host="127.0.0.1", port=self.guard.ports["orders-db"], user=self.db.user,
@@ -163,13 +165,13 @@ def test_an_invalid_object_keeps_the_last_good_policy_until_it_is_stale(make_wor
     w = make_world(stale_after=3)
     w.guard.start()
     with w.connect() as c:
-        api.put(w.ns, "GuardPolicy", "agents", {"targets": [{"name": "nobody"}], "rules": [READ]})
+        w.policy(READ, targets=BROKEN)
         run.wait_for(lambda: w.guard.log("policy.refused"), 5, what="the refusal")
-        assert "GuardPolicy agents: spec.targets[0].name: there is no GuardTarget 'nobody'" in \
+        assert "GuardPolicy agents: spec.targets[0].namespaces: the target 'orders-db' has no namespaces" in \
             w.guard.log("policy.refused")[0]["reason"]
         assert reads(c) == [("open",)]
         assert w.guard.http_get("/readyz")[0] == 200
-        assert "nobody" in json.loads(w.guard.http_get("/policies")[1])["error"]
+        assert "has no namespaces" in json.loads(w.guard.http_get("/policies")[1])["error"]
         run.wait_for(lambda: _no_rule(c), 10, what="staleness")
         assert "out of date" in str(refused(c))
         assert w.guard.http_get("/readyz")[0] == 503
@@ -520,9 +522,8 @@ def test_approvals_and_policies_are_told(world, asking):
     world.api.decide(world.ns, asking.id, "bob@example.com", ["dba"])
     assert asking.answer() is None
     assert "Approve by bob@example.com" in told(world, "ApprovalDecided")[0]["note"]
-    world.policy({"name": "broken", "action": "Allow", "sql": {"operations": ["Read"]}},
-                 targets=[{"name": "nobody"}])
-    assert "nobody" in told(world, "PolicyRefused")[0]["note"]
+    world.policy(READ, targets=BROKEN)
+    assert "has no namespaces" in told(world, "PolicyRefused")[0]["note"]
     world.policy(READ)
     told(world, "PolicyRestored")
 
@@ -542,7 +543,7 @@ def test_a_refused_connection_is_told(world, api):
 # ---- secrets ----
 
 def test_a_secret_that_is_not_mounted_means_recreate_the_pod(world):
-    world.target("orders-db", credentials={"secretRef": {"name": "new-login"}})
+    world.target("orders-db", credentials={"secretRef": {"name": "new-login"}, "requireToken": False})
     in_force(world, world.policy(READ, name="again"))
     with pytest.raises(psycopg.OperationalError, match="not mounted in this pod.*has to be recreated"):
         world.connect()
