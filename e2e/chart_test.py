@@ -104,6 +104,31 @@ def test_the_configuration_file(made):
     assert config["guardArgs"] == ["--upload", "s3://b/p"] and config["certificateTimes"] == {"caLifetime": "30d"}
 
 
+ISSUER = {"issuer": "https://dex.example.com/a$(X)", "audience": ["chaperone"], "groupsClaim": "roles", "maxLifetime": "1h",
+          "caBundle": "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"}
+
+
+def with_issuers(*issuers):
+    return "--set-json", f"guard.issuers={json.dumps(issuers)}"
+
+
+def test_issuers_are_in_the_configuration(made):
+    assert "issuers" not in yaml.safe_load(made["ConfigMap", "chaperone-webhook"]["data"]["config.yaml"])
+    more = {"issuer": "https://b", "audience": "x", "jwks": '{"keys": []}', "kind": "Kubernetes",
+            "tokenFile": "/var/run/secrets/kubernetes.io/serviceaccount/token"}
+    config = objects(*with_issuers(ISSUER, more))["ConfigMap", "chaperone-webhook"]["data"]["config.yaml"]
+    assert yaml.safe_load(config)["issuers"] == [ISSUER, more]
+
+
+@pytest.mark.parametrize("wrong", [
+    {"issuer": ""}, {"audience": []}, {"groupClaim": "x"}, {"jwksFile": "/keys"}, {"jwksURL": "http://127.0.0.1/keys"},
+    {"jwksURL": "https://x/k", "jwks": "{}"}, {"caFile": "/etc/ca.pem"}, {"tokenFile": "/run/chaperone/token"},
+    {"caBundle": "/etc/ca.pem"}, {"algorithms": ["HS256"]}, {"maxLifetime": "10y"}, {"kind": "SAML"}], ids=str)
+def test_issuers_refused(wrong):
+    answer = render(*with_issuers({**ISSUER, **wrong}), check=False)
+    assert answer.code != 0 and "values don't meet the specifications of the schema" in answer.text, str(answer)
+
+
 def test_a_change_of_configuration_restarts_the_webhook(made):
     def checksum(o):
         return o["Deployment", "chaperone-webhook"]["spec"]["template"]["metadata"]["annotations"]["checksum/config"]

@@ -34,7 +34,8 @@ struct suite { /* one file */
 struct test_case {
     struct judge_question q;
     const char *name, *expect, *rule;
-    const char *labels[2 * MAX_LABELS + 1], *groups[MAX_WORDS + 1], *path[MAX_WORDS + 1];
+    const char *labels[2 * MAX_LABELS + 1], *claims[2 * MAX_LABELS + 1];
+    const char *groups[MAX_WORDS + 1], *path[MAX_WORDS + 1];
 };
 
 /* ---- reading ---- */
@@ -87,6 +88,41 @@ static int read_labels(const struct suite *s, const struct node *n, struct test_
     return 0;
 }
 
+/* Leaves room for the name before each. */
+static int claim_values(const struct suite *s, const struct node *n, const char ***at,
+                        const char *const *end, struct error *err)
+{
+    const struct node_item one = {.value = n};
+    int r = 0;
+
+    for (const struct node_item *i = n->type == NODE_LIST ? n->items : &one; i && r == 0;
+         i = i->next) {
+        if (*at == end)
+            return wrong(s, n, err, "claims have at most 64 values");
+        r = need_string(s, i->value, *at + 1, err);
+        *at += 2;
+    }
+    return r;
+}
+
+/* A claim is a text, or a list of them; as tokens have them: each value with its name. */
+static int read_claims(const struct suite *s, const struct node *n, struct test_case *c,
+                       struct error *err)
+{
+    const char **at = c->claims, *const *end = c->claims + 2 * MAX_LABELS;
+    int r = n->type == NODE_MAP ? 0 : wrong(s, n, err, "claims are a map");
+
+    for (const struct node_item *i = r == 0 ? n->items : NULL; i && r == 0; i = i->next) {
+        const char **first = at;
+
+        r = claim_values(s, i->value, &at, end, err);
+        for (; r == 0 && first < at; first += 2)
+            first[0] = i->key->text;
+    }
+    c->q.agent.claims = c->claims;
+    return r;
+}
+
 static int read_agent(const struct suite *s, const struct node *n, struct test_case *c,
                       struct error *err)
 {
@@ -104,11 +140,13 @@ static int read_agent(const struct suite *s, const struct node *n, struct test_c
             r = need_string(s, i->value, &a->service_account, err);
         else if (strcmp(key, "labels") == 0)
             r = read_labels(s, i->value, c, err);
+        else if (strcmp(key, "claims") == 0)
+            r = read_claims(s, i->value, c, err);
         else if (strcmp(key, "groups") == 0 && (r = read_words(s, i->value, c->groups, err)) == 0)
             a->groups = c->groups;
         else if (r == 0 && strcmp(key, "groups") != 0)
             r = wrong(s, i->key, err,
-                      "agent has namespace, pod, serviceAccount, labels and groups");
+                      "agent has namespace, pod, serviceAccount, labels, groups and claims");
     }
     return r;
 }

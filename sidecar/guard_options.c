@@ -20,7 +20,9 @@ static const char help_text[] =
     "  --namespace NS             the agent's namespace (default \"default\")\n"
     "  --pod NAME                 the agent's pod name (default \"local\")\n"
     "  --pod-uid UID              the pod's UID; tokens of other pods are refused\n"
-    "  --issuers FILE             whose tokens are trusted (docs/identity.md)\n"
+    "  --issuers FILE             whose tokens are trusted (docs/identity.md); read again when\n"
+    "                             it changes\n"
+    "  --issuers-inline TEXT      the file's content instead, for the guard of a pod\n"
     "  --service-account SA       the agent's service account (default \"default\")\n"
     "  --labels K=V,K=V           the agent's labels\n"
     "  --labels-file FILE         the same from the downward API; read again when it changes\n"
@@ -54,6 +56,7 @@ enum {
     OPT_POLICIES = 1,
     OPT_SECRETS,
     OPT_ISSUERS,
+    OPT_ISSUERS_INLINE,
     OPT_NAMESPACE,
     OPT_POD,
     OPT_POD_UID,
@@ -87,6 +90,7 @@ static const struct option long_options[] = {
     {"pod", required_argument, NULL, OPT_POD},
     {"pod-uid", required_argument, NULL, OPT_POD_UID},
     {"issuers", required_argument, NULL, OPT_ISSUERS},
+    {"issuers-inline", required_argument, NULL, OPT_ISSUERS_INLINE},
     {"service-account", required_argument, NULL, OPT_SERVICE_ACCOUNT},
     {"labels", required_argument, NULL, OPT_LABELS},
     {"listen", required_argument, NULL, OPT_LISTEN},
@@ -175,6 +179,7 @@ static const struct {
     {OPT_POD, offsetof(struct options, agent.pod)},
     {OPT_POD_UID, offsetof(struct options, agent.pod_uid)},
     {OPT_ISSUERS, offsetof(struct options, issuers)},
+    {OPT_ISSUERS_INLINE, offsetof(struct options, issuers_inline)},
     {OPT_SERVICE_ACCOUNT, offsetof(struct options, agent.service_account)},
     {OPT_SPOOL, offsetof(struct options, spool)},
     {OPT_CONTROL, offsetof(struct options, control)},
@@ -257,6 +262,8 @@ static int check(const struct options *o, struct error *err)
 
     if (rc)
         return rc;
+    if (o->issuers && o->issuers_inline)
+        return error_set(err, -EINVAL, "--issuers and --issuers-inline exclude each other");
     if (!o->spool)
         return error_set(err, -EINVAL, "--spool DIR is missing: nothing is forwarded unrecorded");
     if (!o->n_listen && !o->capture_port)

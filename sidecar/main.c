@@ -4,6 +4,7 @@
  */
 #include "cluster/cluster.h"
 #include "control/control.h"
+#include "guard_issuers.h"
 #include "guard_reload.h"
 #include "guard_status.h"
 #include "options.h"
@@ -31,6 +32,7 @@
 struct services {
     struct guard guard;
     struct reload *reload;
+    struct issuerswatch *issuers;
     struct cluster *cluster;
     struct status *status;
     struct control *control;
@@ -151,6 +153,16 @@ static const char *account_dir(const struct options *o)
     return o->kube_account ? o->kube_account : KUBE_ACCOUNT_DIR;
 }
 
+static int start_issuers(struct services *s, const struct options *o, struct error *err)
+{
+    const struct issuers_origin from = {
+        .file = o->issuers, .text = o->issuers_inline, .account_dir = account_dir(o)};
+
+    if (!from.file && !from.text && !from.account_dir)
+        return 0;
+    return issuerswatch_start(&s->guard, &from, &s->issuers, err);
+}
+
 /* Everything that an accepted connection may need comes before the listeners. */
 static int start(struct services *s, const struct options *o, struct error *err)
 {
@@ -166,8 +178,8 @@ static int start(struct services *s, const struct options *o, struct error *err)
     g->max_sessions = o->max_sessions;
     g->handshake_timeout_ms = o->handshake_timeout_s * 1000;
     g->policy_stale_after_ms = o->stale_after_s * 1000;
-    if (rc == 0 && (o->issuers || o->kubernetes))
-        rc = issuers_load(o->issuers, account_dir(o), &g->issuers, err);
+    if (rc == 0)
+        rc = start_issuers(s, o, err);
     if (rc == 0)
         rc = record_spool_open(o->spool, &g->spool, err);
     if (rc == 0)
@@ -199,6 +211,7 @@ static void stop(struct services *s)
 
     listener_stop(s->listener);
     reload_stop(s->reload);
+    issuerswatch_stop(s->issuers);
     registry_post_all(INBOX_STOP);
     if (!registry_wait_empty(DRAIN_MS))
         log_warn("stop.sessions_left", F_U64("sessions", registry_count()));

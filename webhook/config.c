@@ -3,14 +3,17 @@
  */
 #include "config.h"
 
+#include "sidecar/identity/issuers.h"
 #include "sidecar/policy/model.h"
+#include "src-common/buffer.h"
 
 #include <errno.h>
 #include <stdio.h>
 
-#define MAX_FILE ((size_t)256 << 10)
-#define MIN_ID   10000
-#define MAX_ID   65000
+#define MAX_FILE    ((size_t)256 << 10)
+#define MIN_ID      10000
+#define MAX_ISSUERS ((size_t)64 << 10) /* the kernel takes 128 KiB in one argument */
+#define MAX_ID      65000
 
 static const char defaults[] = "{\"guardResources\": {\"requests\": {\"cpu\": \"10m\", \"memory\": "
                                "\"32Mi\"}, \"limits\": {\"memory\": \"256Mi\"}},"
@@ -151,6 +154,46 @@ static int paths_parse(const struct place *at, void *out)
     return rc;
 }
 
+/* The list as the guard's argument: JSON, in which each $ is doubled, because Kubernetes replaces
+ * $(NAME) in arguments. */
+static struct json_object *issuers_argument(struct json_object *list)
+{
+    const char *text = list ? value_quote(list) : NULL;
+    struct json_object *ret = NULL;
+    struct buffer b;
+
+    buffer_init(&b, MAX_ISSUERS);
+    buffer_printf(&b, "{\"issuers\":");
+    for (const char *p = text; p && *p; p++) {
+        if (*p == '$')
+            buffer_add_u8(&b, '$');
+        buffer_add_u8(&b, (uint8_t)*p);
+    }
+    buffer_add_u8(&b, '}');
+    if (text && !b.failed)
+        ret = json_object_new_string_len((const char *)b.p + b.start, (int)buffer_len(&b));
+    buffer_done(&b);
+    return ret;
+}
+
+static int issuers_field_parse(const struct place *at, void *out)
+{
+    struct json_object **slot = out;
+    _cleanup_(value_put) struct json_object *list = NULL;
+    struct json_object *argument;
+    int rc = issuers_check_inline(at);
+
+    if (rc)
+        return rc;
+    list = node_json(at->node);
+    argument = issuers_argument(list);
+    if (!argument)
+        return place_error(at, "more than %zu bytes; give jwksURL in place of jwks", MAX_ISSUERS);
+    json_object_put(*slot);
+    *slot = argument;
+    return 0;
+}
+
 static int id_parse(const struct place *at, void *out)
 {
     int64_t v = 0;
@@ -211,6 +254,7 @@ static const struct field fields[] = {
     {"trustFiles", paths_parse, offsetof(struct config, trust_files)},
     {"requireRunAsUser", place_parse_bool, offsetof(struct config, require_run_as_user)},
     {"apiAudiences", args_parse, offsetof(struct config, api_audiences)},
+    {"issuers", issuers_field_parse, offsetof(struct config, issuers)},
     {"certificateTimes", times_parse, offsetof(struct config, times)},
 };
 
@@ -239,7 +283,7 @@ static const size_t values[] = {
     offsetof(struct config, pull_policy),    offsetof(struct config, guard_resources),
     offsetof(struct config, init_resources), offsetof(struct config, spool_limit),
     offsetof(struct config, guard_args),     offsetof(struct config, trust_files),
-    offsetof(struct config, api_audiences),
+    offsetof(struct config, api_audiences),  offsetof(struct config, issuers),
 };
 
 static struct config *config_new(void)
@@ -258,6 +302,7 @@ static struct config *config_new(void)
     c->guard_args.value = value_copy(value_get(d, "list"));
     c->trust_files.value = value_copy(value_get(d, "list"));
     c->api_audiences.value = value_copy(value_get(d, "list"));
+    c->issuers.value = json_object_new_string("");
     c->environment = true;
     c->times = (struct config_times){365 * 86400, 30 * 86400, 3600, 86400};
     return c;

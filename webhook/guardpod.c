@@ -138,7 +138,11 @@ struct json_object *guard_init_container(const struct config *c, const struct gu
 static bool add_args(const struct config *c, struct json_object *container)
 {
     struct json_object *args = value_get(container, "args"), *more = c->guard_args.value;
+    const char *issuers = json_object_get_string(c->issuers.value);
 
+    if (*issuers && (json_object_array_add(args, json_object_new_string("--issuers-inline")) < 0 ||
+                     json_object_array_add(args, json_object_new_string(issuers)) < 0))
+        return false;
     for (size_t i = 0; i < value_n(more); i++) {
         const char *arg = json_object_get_string(value_item(more, i));
 

@@ -124,6 +124,17 @@ static void set_options(CURL *c, const char *url, const struct fetch_options *o,
     }
 }
 
+/* Roots out of memory. Whatever libcurl cannot do with them ends the fetch: never the system's. */
+static int set_roots(CURL *c, const char *pem, struct error *err)
+{
+    struct curl_blob blob = {(void *)pem, strlen(pem), CURL_BLOB_COPY};
+
+    if (curl_easy_setopt(c, CURLOPT_CAINFO_BLOB, &blob) != CURLE_OK ||
+        curl_easy_setopt(c, CURLOPT_CAPATH, NULL) != CURLE_OK)
+        return error_set(err, -ENOTSUP, "this libcurl takes no roots out of caBundle");
+    return 0;
+}
+
 static int perform(CURL *c, const char *url, struct error *err)
 {
     char reason[CURL_ERROR_SIZE] = "";
@@ -159,7 +170,9 @@ int fetch_url(const char *url, const struct fetch_options *o, struct buffer *out
     if (!c)
         return error_set(err, -ENOMEM, "out of memory");
     set_options(c, url, o, out);
-    if (o->token_file)
+    if (o->ca_text)
+        rc = set_roots(c, o->ca_text, err);
+    if (rc == 0 && o->token_file)
         rc = add_bearer(o->token_file, &headers, err);
     if (rc == 0) {
         curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);

@@ -14,6 +14,7 @@ bool fetch_url_ok(const char *url);
 
 struct fetch_options {
     const char *ca_file;    /* NULL: the system's roots */
+    const char *ca_text;    /* PEM, instead of ca_file; NULL: none */
     const char *token_file; /* NULL: no Authorization header */
 };
 

@@ -60,7 +60,8 @@ static int discover(const struct jwks_source *s, const struct fetch_options *o, 
     uri = strictjson_string(doc, "jwks_uri");
     if (!issuer || strcmp(issuer, s->issuer) != 0)
         return error_set(err, -EBADMSG, "%.200s is of another issuer", at);
-    if (!uri || strlen(uri) >= 1024 || !fetch_url_ok(uri))
+    if (!uri || strlen(uri) >= 1024 || !fetch_url_ok(uri) ||
+        (s->https_only && strncmp(uri, "https://", 8) != 0))
         return error_set(err, -EBADMSG, "%.200s has no usable jwks_uri", at);
     snprintf(url, 1024, "%s", uri);
     return 0;
@@ -68,12 +69,14 @@ static int discover(const struct jwks_source *s, const struct fetch_options *o, 
 
 static int fetch_keys(const struct jwks_source *s, struct jose_keys **ret, struct error *err)
 {
-    struct fetch_options o = {s->ca_file, s->token_file};
+    struct fetch_options o = {s->ca_file, s->ca_text, s->token_file};
     const char *from = s->file ? s->file : s->url;
     char found[1024];
     struct buffer body;
     int rc = 0;
 
+    if (s->keys)
+        return jose_keys_parse(bytes_str(s->keys), s->algorithms, ret, err);
     buffer_init(&body, FETCH_MAX_BYTES);
     if (!from) {
         rc = discover(s, &o, found, err);

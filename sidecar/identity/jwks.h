@@ -10,12 +10,15 @@ struct jwks_source { /* strings live as long as the jwks */
     const char *issuer;
     const char *url;        /* of the key set; NULL: the issuer's discovery document says it */
     const char *file;       /* instead of fetching */
+    const char *keys;       /* the key set itself, instead of both */
     const char *ca_file;    /* roots for fetching; NULL: the system's */
+    const char *ca_text;    /* the same as PEM; NULL: none */
     const char *token_file; /* sent as bearer token; NULL: none */
     unsigned algorithms;    /* set over enum jose_alg */
     unsigned refresh_s;     /* how often the set is looked at anew */
     unsigned stale_s;       /* after this long without success it is not used */
     unsigned unknown_s;     /* how often an unknown key id may cause a fetch out of turn */
+    bool https_only;        /* discovery may not lead to this machine */
 };
 
 struct jwks;

@@ -17,6 +17,27 @@ struct policy_snapshot *guard_policy(struct guard *g)
     return s;
 }
 
+struct issuers *guard_issuers(struct guard *g)
+{
+    struct issuers *i;
+
+    pthread_mutex_lock(&g->policy_lock);
+    i = issuers_ref(g->issuers);
+    pthread_mutex_unlock(&g->policy_lock);
+    return i;
+}
+
+struct issuers *guard_set_issuers(struct guard *g, struct issuers *i)
+{
+    struct issuers *former;
+
+    pthread_mutex_lock(&g->policy_lock);
+    former = g->issuers;
+    g->issuers = i;
+    pthread_mutex_unlock(&g->policy_lock);
+    return former;
+}
+
 void guard_set_policy(struct guard *g, struct policy_snapshot *s)
 {
     struct policy_snapshot *old;

@@ -29,7 +29,7 @@ struct guard {
     _Atomic(const char *const *) labels;
     char identity[300];      /* "system:serviceaccount:NS:SA" or what stands for it */
     const char *secrets_dir; /* or NULL */
-    struct issuers *issuers; /* whose tokens are trusted; NULL: none are taken */
+    bool has_issuers;        /* false: no tokens are taken */
     unsigned max_sessions;
     unsigned handshake_timeout_ms;
     unsigned policy_stale_after_ms;
@@ -45,6 +45,7 @@ struct guard {
     _Atomic unsigned next_loop;
 
     pthread_mutex_t policy_lock;
+    struct issuers *issuers;              /* under policy_lock: whose tokens are trusted, or NULL */
     struct policy_snapshot *snapshot;     /* under policy_lock */
     _Atomic uint64_t policy_generation;   /* of snapshot: cheap to compare for each message */
     _Atomic uint64_t policy_bad_since_ms; /* 0: the newest policy is in force */
@@ -57,6 +58,11 @@ struct guard {
 
 /* A counted reference to the policy now in force. */
 struct policy_snapshot *guard_policy(struct guard *g);
+/* The same of the trusted issuers. Only where has_issuers. */
+struct issuers *guard_issuers(struct guard *g);
+/* Takes over the reference; has_issuers stays. Returns the former ones, for the caller to give
+ * back: the last who does waits for their threads. */
+struct issuers *guard_set_issuers(struct guard *g, struct issuers *i);
 /* Puts a snapshot in force (takes over the reference) and wakes all sessions. */
 void guard_set_policy(struct guard *g, struct policy_snapshot *s);
 /* The newest policy was refused: the last good one stays until it is stale, then all is denied. */

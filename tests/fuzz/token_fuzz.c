@@ -110,7 +110,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     else if (data[0] == 'K')
         fuzz_keys(rest);
     else if (data[0] == 'I' && issuers_parse(rest, "i.yaml", &all, NULL) == 0)
-        issuers_free(all);
+        issuers_unref(all);
     else if (data[0] == 'C' && strictjson_parse(rest, &claims, NULL) == 0)
         check_claims(claims);
     json_object_put(claims);

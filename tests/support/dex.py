@@ -10,6 +10,7 @@ import base64
 import http.client
 import json
 import os
+import ssl
 import subprocess
 import urllib.parse
 import urllib.request
@@ -23,7 +24,7 @@ BACK = "http://127.0.0.1/back"
 CONFIG = """
 issuer: {issuer}
 storage: {{type: memory}}
-web: {{http: "127.0.0.1:{port}"}}
+web: {web}
 expiry: {{idTokens: {lifetime}}}
 oauth2: {{skipApprovalScreen: true}}
 connectors:
@@ -39,16 +40,24 @@ def available():
 
 
 class Dex:
-    def __init__(self, lifetime="10m"):
-        self.lifetime = lifetime
+    def __init__(self, lifetime="10m", address="127.0.0.1", authority=None):
+        """authority (tests.support.certs): HTTPS with a certificate of it."""
+        self.lifetime, self.address, self.authority = lifetime, address, authority
+        self.context = ssl.create_default_context(cadata=authority.pem) if authority else None
         self.process = None
 
+    def _web(self, port):
+        if not self.authority:
+            return f'{{http: "{self.address}:{port}"}}'
+        cert, key = self.authority.issue(self.address, [self.address])
+        return f'{{https: "{self.address}:{port}", tlsCert: "{cert}", tlsKey: "{key}"}}'
+
     def __enter__(self):
-        port = r.free_port()
-        self.issuer = f"http://127.0.0.1:{port}/dex"
+        port = r.free_port(self.address)
+        self.issuer = f"{'https' if self.authority else 'http'}://{self.address}:{port}/dex"
         self.dir = r.temp_dir("dex")
         config = r.write_file(self.dir / "config.yaml", CONFIG.format(
-            issuer=self.issuer, port=port, lifetime=self.lifetime, back=BACK))
+            issuer=self.issuer, web=self._web(port), lifetime=self.lifetime, back=BACK))
         with open(self.dir / "log", "ab") as log:
             self.process = subprocess.Popen([*r.die_with_parent(), str(PROGRAM), "serve", str(config)],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -62,7 +71,7 @@ class Dex:
     def _answers(self):
         if self.process.poll() is not None:
             raise r.Fatal((self.dir / "log").read_text()[-2000:])
-        with urllib.request.urlopen(f"{self.issuer}/.well-known/openid-configuration", timeout=5) as a:
+        with urllib.request.urlopen(f"{self.issuer}/.well-known/openid-configuration", timeout=5, context=self.context) as a:
             return json.load(a)["issuer"] == self.issuer
 
     def _code(self, client, scope):
@@ -71,7 +80,8 @@ class Dex:
             "client_id": client, "redirect_uri": BACK, "response_type": "code", "scope": scope, "state": "s"})
         for _ in range(10):
             url = urllib.parse.urlsplit(at)
-            c = http.client.HTTPConnection(url.netloc, timeout=20)
+            c = (http.client.HTTPSConnection(url.netloc, timeout=20, context=self.context) if self.context
+                 else http.client.HTTPConnection(url.netloc, timeout=20))
             try:
                 c.request("GET", f"{url.path}?{url.query}")
                 where = c.getresponse().getheader("Location")
@@ -88,5 +98,5 @@ class Dex:
         secret = base64.b64encode(f"{client}:client-secret".encode()).decode()
         q = urllib.request.Request(f"{self.issuer}/token", urllib.parse.urlencode(form).encode(),
                                    {"Authorization": f"Basic {secret}"})
-        with urllib.request.urlopen(q, timeout=20) as a:
+        with urllib.request.urlopen(q, timeout=20, context=self.context) as a:
             return json.load(a)["id_token"]

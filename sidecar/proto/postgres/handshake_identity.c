@@ -26,7 +26,7 @@ static bool target_wants_token(const struct session *s)
     case TARGET_TOKEN_WITH_ISSUERS:
         break;
     }
-    return s->guard->issuers != NULL;
+    return s->guard->has_issuers;
 }
 
 static int with_view(struct pghandshake *h, struct policy_view **ret)
@@ -119,12 +119,13 @@ static int ask_token(struct pghandshake *h, struct secret *ret)
 static int take_token(struct pghandshake *h)
 {
     struct session *s = h->session;
+    _cleanup_(issuers_unref) struct issuers *issuers = NULL;
     struct secret token = {0};
     struct identity *id = NULL;
     struct error err = {""};
     int rc;
 
-    if (!s->guard->issuers)
+    if (!s->guard->has_issuers)
         return pghandshake_fail(h, "28000",
                                 "target \"%s\" needs a token, and this guard trusts no issuer "
                                 "(--issuers)",
@@ -135,8 +136,9 @@ static int take_token(struct pghandshake *h)
                                 "sslmode=require or better");
     h->method = "token";
     rc = ask_token(h, &token);
+    issuers = guard_issuers(s->guard);
     if (rc == 0 &&
-        (rc = token_validate(s->guard->issuers, secret_bytes(&token), &s->guard->agent, &id, &err)))
+        (rc = token_validate(issuers, secret_bytes(&token), &s->guard->agent, &id, &err)))
         rc = pghandshake_fail(h, rc == -ENOMEM ? "53200" : "28000", "%s", err.text);
     secret_done(&token);
     atomic_fetch_add(rc ? &s->guard->counters.tokens_refused : &s->guard->counters.tokens_accepted,

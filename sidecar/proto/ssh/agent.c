@@ -108,7 +108,7 @@ static bool wants_token(const struct sshrelay *r)
         return false; /* the password is the target's */
     if (r->token_by_policy || s->target->token == TARGET_TOKEN_ALWAYS)
         return true;
-    return s->target->token == TARGET_TOKEN_WITH_ISSUERS && s->guard->issuers != NULL;
+    return s->target->token == TARGET_TOKEN_WITH_ISSUERS && s->guard->has_issuers;
 }
 
 /* Why keys do not help, once, before the first refusal. */
@@ -167,19 +167,21 @@ static enum login with_token(struct attempt *a, ssh_message m, const char *token
     struct sshrelay *r = a->relay;
     struct guard *g = r->session->guard;
     const struct agent agent = guard_agent(g);
+    _cleanup_(issuers_unref) struct issuers *issuers = NULL;
     struct identity *id = NULL;
     struct error why = {""};
     int rc;
 
     a->method = "token";
-    if (!g->issuers) {
+    if (!g->has_issuers) {
         error_set(a->err, -EACCES,
                   "target '%s' needs a token, and this guard trusts no issuer "
                   "(--issuers)",
                   r->session->target->name);
         return LOGIN_NO;
     }
-    rc = token_validate(g->issuers, bytes_str(token), &agent, &id, &why);
+    issuers = guard_issuers(g);
+    rc = token_validate(issuers, bytes_str(token), &agent, &id, &why);
     atomic_fetch_add(rc ? &g->counters.tokens_refused : &g->counters.tokens_accepted, 1);
     if (rc) {
         journal_auth(r, a->method, false);

@@ -23,14 +23,22 @@ static const struct {
     {"[]", "expected a map"},
     {"issuers:\n- audience: x", "issuers[0].issuer: required"},
     {"issuers:\n- issuer: https://x", "issuers[0].audience: required"},
-    {"issuers:\n- issuer: idp\n  audience: x", "give jwksURL or jwksFile"},
-    {"issuers:\n- issuer: http://idp.example.com\n  audience: x", "give jwksURL or jwksFile"},
+    {"issuers:\n- issuer: idp\n  audience: x", "give jwksURL, jwksFile or jwks"},
+    {"issuers:\n- issuer: http://idp.example.com\n  audience: x", "give jwksURL, jwksFile or jwks"},
     {ONE("  audiences: [x]"), "audiences: unknown field"},
     {ONE("  jwksURL: http://idp.example.com/keys"), "issuers[0].jwksURL: expected https://"},
     {ONE("  jwksURL: http://127.0.0.1.example.com/keys"), "issuers[0].jwksURL: expected https://"},
     {ONE("  jwksURL: http://127.0.0.1@example.com/keys"), "issuers[0].jwksURL: expected https://"},
     {ONE("  jwksURL: file:///etc/passwd"), "issuers[0].jwksURL: expected https://"},
     {ONE("  jwksURL: https://x/k\n  jwksFile: /k"), "one of them"},
+    {ONE("  jwksURL: https://x/k\n  jwks: '{}'"), "one of them"},
+    {ONE("  jwks: '{}'"), "issuers[0]: jwks: "},
+    {ONE("  jwks: '{\"keys\": []}'"), "issuers[0]: jwks: "},
+    {ONE("  caFile: /ca\n  caBundle: x"), "caBundle: expected certificates in PEM"},
+    {ONE("  caBundle: ''"), "caBundle: "},
+    {ONE("  caBundle: /etc/ssl/ca.crt"), "caBundle: expected certificates in PEM"},
+    {ONE("  caBundle: \"-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----\\n\""),
+     "caBundle: expected certificates in PEM"},
     {ONE("  algorithms: [HS256]"), "'HS256' is none of"},
     {ONE("  algorithms: [none]"), "'none' is none of"},
     {ONE("  algorithms: []"), "algorithms: an empty list"},
@@ -42,6 +50,39 @@ static const struct {
     {"issuers:\n- {issuer: 'https://x', audience: a}\n- {issuer: 'https://x', audience: b}",
      "is there twice"},
 };
+
+/* What a guard in a pod does not take, beside all of the above. */
+static const struct {
+    const char *yaml, *reason;
+} refused_in_pods[] = {
+    {ONE("  jwksFile: /keys"), "issuers[0]: jwksFile: the guard of a pod has no such file"},
+    {ONE("  caFile: /etc/ssl/certs/ca.pem"), "issuers[0]: caFile: "},
+    {ONE("  caFile: /var/run/secrets/kubernetes.io/serviceaccount/../x"), "issuers[0]: caFile: "},
+    {ONE("  tokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token"),
+     "issuers[0]: tokenFile: "},
+    {ONE("  kind: Kubernetes\n  tokenFile: /run/chaperone/x"), "issuers[0]: tokenFile: "},
+    {ONE("  jwksURL: http://127.0.0.1:8080/keys"), "is the agent's own"},
+    {ONE("  jwksURL: 'http://[::1]/keys'"), "is the agent's own"},
+    {"issuers:\n- {issuer: 'http://localhost:5556/dex', audience: z}", "is the agent's own"},
+    {ONE("  refresh: 2h"), "staleAfter: has to be longer"},
+    {"{\"issuers\": []}", "an empty list"},
+};
+
+static void test_refused_in_pods(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(refused_in_pods); i++) {
+        struct issuers_origin from = {.text = refused_in_pods[i].yaml};
+        struct issuers *all = NULL;
+        struct error err = {""};
+
+        if (issuers_load(&from, &all, &err) != -EINVAL)
+            fail_msg("accepted: %s", from.text);
+        if (!strstr(err.text, refused_in_pods[i].reason) ||
+            strncmp(err.text, "--issuers-inline:", 17) != 0)
+            fail_msg("%s\n%s", err.text, from.text);
+    }
+}
 
 static void test_refused_files(void **state)
 {
@@ -86,7 +127,7 @@ static void test_file(void **state)
     assert_int_equal(i->source.unknown_s, 60);
     assert_int_equal(issuers_find(all, "kubernetes/serviceaccount")->kind, ISSUER_KUBERNETES);
     assert_null(issuers_find(all, "https://a/"));
-    issuers_free(all);
+    issuers_unref(all);
 }
 
 /* ---- whole tokens ---- */
@@ -136,7 +177,7 @@ static struct issuers *load(const char *more)
              "issuers:\n- {issuer: 'https://idp', audience: chaperone, jwksFile: %s%s}\n",
              keys_path, more);
     write_text(file_path, bytes_str(yaml));
-    if (issuers_load(file_path, NULL, &all, &err) != 0)
+    if (issuers_load(&(struct issuers_origin){.file = file_path}, &all, &err) != 0)
         fail_msg("%s", err.text);
     return all;
 }
@@ -205,7 +246,43 @@ static void test_whole_tokens(void **state)
     cut = fresh_token(rsa, "RS256", "one", "https://idp");
     cut[strlen(cut) - 10] = '\0';
     expect(all, cut, "");
-    issuers_free(all);
+    issuers_unref(all);
+}
+
+/* Keys in the text itself, as for the guard of a pod. */
+static void test_inline_keys(void **state)
+{
+    struct issuers *all = NULL;
+    struct error err = {""};
+    struct buffer text;
+
+    (void)state;
+    buffer_init(&text, 1 << 16);
+    buffer_printf(&text, "{\"issuers\":[{\"issuer\":\"https://idp\",\"audience\":\"chaperone\","
+                         "\"jwks\":'{\"keys\":[");
+    sign_jwk(&text, rsa, "one", "");
+    buffer_printf(&text, "]}'}]}");
+    buffer_add_u8(&text, 0);
+    if (issuers_load(&(struct issuers_origin){.text = (const char *)text.p}, &all, &err) != 0)
+        fail_msg("%s", err.text);
+    assert_true(all->list[0].source.https_only);
+    expect(all, fresh_token(rsa, "RS256", "one", "https://idp"), NULL);
+    expect(all, fresh_token(second, "RS256", "one", "https://idp"), "signature is wrong");
+    expect(all, fresh_token(rsa, "RS256", "two", "https://idp"), "no key with the id");
+    issuers_unref(all);
+    buffer_done(&text);
+}
+
+static void test_nobody(void **state)
+{
+    struct issuers *none = issuers_none();
+
+    (void)state;
+    expect(none, fresh_token(rsa, "RS256", "one", "https://idp"), "is not trusted");
+    issuers_unref(issuers_ref(none));
+    expect(none, fresh_token(rsa, "RS256", "one", "https://idp"), "is not trusted");
+    issuers_unref(none);
+    issuers_unref(NULL);
 }
 
 static void test_hmac_with_public_key(void **state)
@@ -222,7 +299,7 @@ static void test_hmac_with_public_key(void **state)
     assert_int_equal(validate(all, (const char *)b.p, &err), -EACCES);
     assert_non_null(strstr(err.text, "HS256"));
     buffer_done(&b);
-    issuers_free(all);
+    issuers_unref(all);
 }
 
 static bool becomes(const struct issuers *all, EVP_PKEY *key, const char *kid, int wanted)
@@ -256,7 +333,7 @@ static void test_rotation(void **state)
     publish(second, "next", NULL, NULL);
     assert_true(becomes(all, rsa, "one", -EACCES));
     expect(all, fresh_token(second, "RS256", "next", "https://idp"), NULL);
-    issuers_free(all);
+    issuers_unref(all);
 }
 
 /* Made-up key ids cause one look a minute: the second does not find what was just published. */
@@ -271,7 +348,7 @@ static void test_unknown_keys_are_limited(void **state)
     publish(rsa, "one", second, "next");
     expect(all, fresh_token(second, "RS256", "next", "https://idp"), "no key with the id");
     expect(all, fresh_token(rsa, "RS256", "one", "https://idp"), NULL);
-    issuers_free(all);
+    issuers_unref(all);
 }
 
 static void test_stale(void **state)
@@ -287,7 +364,7 @@ static void test_stale(void **state)
     expect(all, fresh_token(rsa, "RS256", "one", "https://idp"), "keys cannot be had");
     publish(rsa, "one", NULL, NULL);
     assert_true(becomes(all, rsa, "one", 0));
-    issuers_free(all);
+    issuers_unref(all);
 }
 
 static void test_never_had(void **state)
@@ -298,7 +375,7 @@ static void test_never_had(void **state)
     unlink(keys_path);
     all = load("");
     expect(all, fresh_token(rsa, "RS256", "one", "https://idp"), "keys cannot be had");
-    issuers_free(all);
+    issuers_unref(all);
 }
 
 /* ---- the cluster's issuer ---- */
@@ -341,7 +418,7 @@ static void test_cluster(void **state)
     /* Somebody's own words about it stay. */
     assert_int_equal(issuers_add_cluster(all, dir, &err), 0);
     assert_int_equal(all->n, 2);
-    issuers_free(all);
+    issuers_unref(all);
     unlink(token_path);
     free(token);
 }
@@ -374,10 +451,17 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused_files), cmocka_unit_test(test_file),
-        cmocka_unit_test(test_whole_tokens),  cmocka_unit_test(test_hmac_with_public_key),
-        cmocka_unit_test(test_rotation),      cmocka_unit_test(test_unknown_keys_are_limited),
-        cmocka_unit_test(test_stale),         cmocka_unit_test(test_never_had),
+        cmocka_unit_test(test_refused_in_pods),
+        cmocka_unit_test(test_inline_keys),
+        cmocka_unit_test(test_nobody),
+        cmocka_unit_test(test_refused_files),
+        cmocka_unit_test(test_file),
+        cmocka_unit_test(test_whole_tokens),
+        cmocka_unit_test(test_hmac_with_public_key),
+        cmocka_unit_test(test_rotation),
+        cmocka_unit_test(test_unknown_keys_are_limited),
+        cmocka_unit_test(test_stale),
+        cmocka_unit_test(test_never_had),
         cmocka_unit_test(test_cluster),
     };
 

@@ -136,6 +136,49 @@ static void tests_pass_and_fail(void **state)
     assert_null(strstr(f->out, "PASS"));
 }
 
+/* The same names and values as a token that the guard has verified. */
+static void tests_have_groups_and_claims(void **state)
+{
+    static const char text[] =
+        "apiVersion: chaperone.dev/v1alpha1\n"
+        "kind: GuardTarget\n"
+        "metadata: {name: db, namespace: agents}\n"
+        "spec: {protocol: postgres, hosts: [127.0.0.1], ports: [5432], credentials: {secretRef: "
+        "{name: login}}}\n"
+        "---\n"
+        "apiVersion: chaperone.dev/v1alpha1\n"
+        "kind: GuardPolicy\n"
+        "metadata: {name: it, namespace: agents}\n"
+        "spec:\n"
+        "  subjects: [{groups: [dba], claims: {department: [it], team: [b]}}]\n"
+        "  rules: [{name: read, action: Allow, sql: {operations: [Read]}}]\n";
+    static const char *const rows[][2] = {
+        {"{groups: [dba], claims: {department: it, team: [a, b]}}", "Allow"},
+        {"{groups: [dba], claims: {team: [b], department: [hr, it]}}", "Allow"},
+        {"{groups: [dba], claims: {department: it, team: [a]}}", "Deny"},
+        {"{groups: [dba], claims: {department: it}}", "Deny"},
+        {"{groups: [dba], claims: {department: b, team: it}}", "Deny"},
+        {"{claims: {department: it, team: b}}", "Deny"},
+        {"{groups: [dba]}", "Deny"},
+        {"{labels: {department: it, team: b}, groups: [dba]}", "Deny"},
+    };
+    struct fixture *f = *state;
+    char dir[128], file[128], cases[512];
+
+    make_policies(f, dir);
+    write_file(f, "policies/p.yaml", text);
+    snprintf(file, sizeof file, "%s/t.yaml", f->dir);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        snprintf(
+            cases, sizeof cases,
+            "policies: policies\ncases: [{sql: select 1, target: db, agent: %s, expect: %s}]\n",
+            rows[i][0], rows[i][1]);
+        write_file(f, "t.yaml", cases);
+        if (run(f, "test", file, NULL) != 0)
+            fail_msg("%s\n%s%s", cases, f->out, f->err);
+    }
+}
+
 static void broken_tests_are_no_tests(void **state)
 {
     static const char *const texts[] = {
@@ -148,6 +191,9 @@ static void broken_tests_are_no_tests(void **state)
         "policies: policies\ncases: [{sql: select 1, expect: Maybe}]\n",
         "policies: policies\ncases: [{sql: select 1, expect: Allow, expcet: Deny}]\n",
         "policies: policies\ncases: [{sql: select 1, expect: Allow, agent: {ns: x}}]\n",
+        "policies: policies\ncases: [{sql: select 1, expect: Allow, agent: {claims: [x]}}]\n",
+        "policies: policies\ncases: [{sql: select 1, expect: Allow, agent: {claims: {a: {}}}}]\n",
+        "policies: policies\ncases: [{sql: select 1, expect: Allow, agent: {claims: {a: [1]}}}]\n",
         "policies: policies\ncases: [{sql: select 1, expect: Allow, target: none}]\n",
         "policies: nowhere\ncases: [{sql: select 1, expect: Allow}]\n",
         "cases: [{sql: select 1, expect: Allow}]\n",
@@ -162,16 +208,15 @@ static void broken_tests_are_no_tests(void **state)
         write_file(f, "t.yaml", texts[i]);
         if (run(f, "test", file, NULL) != 2)
             fail_msg("exit code %d for:\n%s", f->code, texts[i]);
-        COMPLAINS(i == 10 ? "nowhere" : "t.yaml");
+        COMPLAINS(i == 13 ? "nowhere" : "t.yaml");
     }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(explain_explains),
-        T(explain_lists_what_an_identity_may_do),
-        T(tests_pass_and_fail),
+        T(explain_explains),          T(explain_lists_what_an_identity_may_do),
+        T(tests_pass_and_fail),       T(tests_have_groups_and_claims),
         T(broken_tests_are_no_tests),
     };
 

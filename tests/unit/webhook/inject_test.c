@@ -116,6 +116,25 @@ static void every_shape_is_stable(void **state)
     }
 }
 
+/* Whose tokens are trusted is in the guard's arguments, where the agent cannot change it; a $ is
+ * doubled, because Kubernetes replaces $(NAME) there. */
+static void issuers_are_an_argument(void **state)
+{
+    static const char wanted[] = "{\"issuers\":[{\"issuer\":\"https://idp/$$(POD_NAME)\","
+                                 "\"audience\":[\"a\",\"b\"],\"maxLifetime\":\"1h\"}]}";
+    _cleanup_(config_free) struct config *c = config_with(
+        ", issuers: [{issuer: 'https://idp/$(POD_NAME)', audience: [a, b], maxLifetime: 1h}]");
+    _cleanup_(value_put) struct json_object *pod = injected_with(c, FULL, NO_TARGETS);
+    struct json_object *args = value_get(container(pod, "initContainers", 1), "args");
+    size_t n = value_n(args);
+
+    (void)state;
+    assert_true(n > 2);
+    assert_string_equal(json_object_get_string(value_item(args, n - 2)), "--issuers-inline");
+    assert_string_equal(json_object_get_string(value_item(args, n - 1)), wanted);
+    check_stable(c, pod, NO_TARGETS);
+}
+
 static void the_guard_comes_first_and_others_keep_their_order(void **state)
 {
     _cleanup_(config_free) struct config *c = config_with("");
@@ -432,6 +451,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_shape_is_stable),
+        cmocka_unit_test(issuers_are_an_argument),
         cmocka_unit_test(the_guard_comes_first_and_others_keep_their_order),
         cmocka_unit_test(the_real_token_goes_to_the_guard_alone),
         cmocka_unit_test(the_environment_is_set_when_unset),

@@ -170,6 +170,21 @@ static void configurations_are_checked(void **state)
         {"{guardImage: g, initImage: i, guardArgs: [1]}", "guardArgs[0]: expected a string"},
         {"{guardImage: g, initImage: i, guardResources: {limit: {}}}",
          "guardResources.limit: unknown field 'limit' (did you mean limits?)"},
+        {"{guardImage: g, initImage: i, issuers: {}}", "issuers: expected a list"},
+        {"{guardImage: g, initImage: i, issuers: []}", "issuers: an empty list"},
+        {"{guardImage: g, initImage: i, issuers: [{issuer: 'https://x'}]}",
+         "issuers[0].audience: required"},
+        {"{guardImage: g, initImage: i, issuers: [{issuer: 'https://x', audience: a, "
+         "groupClaim: g}]}",
+         "groupClaim: unknown field (did you mean groupsClaim?)"},
+        {"{guardImage: g, initImage: i, issuers: [{issuer: 'https://x', audience: a, jwksFile: "
+         "/k}]}",
+         "issuers[0]: jwksFile: the guard of a pod has no such file"},
+        {"{guardImage: g, initImage: i, issuers: [{issuer: 'http://127.0.0.1/x', audience: a}]}",
+         "issuers[0]: http:// to this machine is the agent's own"},
+        {"{guardImage: g, initImage: i, issuers: [{issuer: 'https://x', audience: a}, {issuer: "
+         "'https://x', audience: b}]}",
+         "issuers[1].issuer: 'https://x' is there twice"},
         {"{guardImage: g, initImage: i, certificateTimes: {overlap: 24h, renewBefore: 30h}}",
          "certificateTimes: renewBefore has to be longer"},
         {"{guardImage: g, initImage: i, certificateTimes: {caLifetime: 800h}}",
