@@ -138,6 +138,7 @@ static void render_auth(struct transcript *t, struct json_object *line, struct b
     buffer_printf(out, ok ? "ok" : "refused");
     tint(t, out, TINT_NONE);
     field(out, ": user ", line, "user", "");
+    field(out, " as ", line, "upstreamUser", "");
     field(out, ", database ", line, "database", "");
     field(out, ", by ", line, "method", "");
     field(out, ", identity ", line, "identity", "");
@@ -233,7 +234,10 @@ static void render_result(struct transcript *t, struct json_object *line, struct
     stamp(t, line, "result", out);
     field(out, " ", line, "tag", "");
     number_field(out, ", ", line, "rowCount", " rows");
+    number_field(out, ", exit status ", line, "exitStatus", "");
+    field(out, ", ended by signal ", line, "exitSignal", "");
     number_field(out, ", ", line, "bytes", " bytes");
+    number_field(out, ", ", line, "bytesIn", " bytes in");
     if (us >= 0)
         buffer_printf(out, ", %.3f ms", (double)us / 1000.0);
     buffer_printf(out, object_true(line, "truncated") ? ", cut in the record" : "");
@@ -243,12 +247,17 @@ static void render_result(struct transcript *t, struct json_object *line, struct
 
 static void render_data(struct transcript *t, struct json_object *line, struct buffer *out)
 {
+    struct buffer content;
+
     stamp(t, line, "data", out);
     field(out, " ", line, "direction", "");
+    field(out, " ", line, "stream", "");
     number_field(out, " ", line, "bytes", " bytes");
     buffer_add_u8(out, '\n');
-    if (has(line, "text"))
-        text_clean_indented(object_bytes(line, "text"), INDENT, out);
+    buffer_init(&content, TRANSCRIPT_MAX);
+    if (transcript_content(line, &content) == 0 && buffer_len(&content))
+        text_clean_indented(buffer_bytes(&content), INDENT, out);
+    buffer_done(&content);
 }
 
 static void render_message(struct transcript *t, struct json_object *line, struct buffer *out)
@@ -319,11 +328,45 @@ static void psql_auth(struct transcript *t, struct json_object *line, struct buf
     snprintf(t->database, sizeof t->database, "%s",
              object_text(line, "database") ? object_text(line, "database") : "");
     if (!object_true(line, "ok"))
-        buffer_printf(out, "psql: error: login refused\n");
+        buffer_printf(out, t->ssh ? "login refused\n" : "psql: error: login refused\n");
+}
+
+/* What a terminal would have shown of an SSH session. */
+static void client_data(struct transcript *t, struct json_object *line, struct buffer *out)
+{
+    const char *direction = object_text(line, "direction");
+    struct buffer content;
+
+    if (!t->ssh) {
+        render_data(t, line, out);
+        return;
+    }
+    if (!direction || strcmp(direction, "toClient") != 0)
+        return;
+    buffer_init(&content, TRANSCRIPT_MAX);
+    if (transcript_content(line, &content) == 0)
+        terminal_filter(&t->terminal, buffer_bytes(&content), out);
+    buffer_done(&content);
+}
+
+static void ssh_statement(struct json_object *line, struct buffer *out)
+{
+    const char *kind = object_text(line, "kind");
+    bool exec = kind && strcmp(kind, "exec") == 0;
+
+    buffer_printf(out, exec ? "$ " : "-- ");
+    if (!exec)
+        field(out, "", line, "kind", " ");
+    text_clean(object_bytes(line, "text"), TEXT_LINE, out);
+    buffer_add_u8(out, '\n');
 }
 
 static void psql_statement(struct transcript *t, struct json_object *line, struct buffer *out)
 {
+    if (t->ssh) {
+        ssh_statement(line, out);
+        return;
+    }
     text_clean(bytes_str(t->database), TEXT_LINE, out);
     buffer_printf(out, "=> ");
     text_clean(object_bytes(line, "text"), TEXT_BLOCK, out);
@@ -333,7 +376,10 @@ static void psql_statement(struct transcript *t, struct json_object *line, struc
 
 static void psql_result(struct transcript *t, struct json_object *line, struct buffer *out)
 {
-    (void)t;
+    if (t->ssh) {
+        number_field(out, "-- exit status ", line, "exitStatus", "\n");
+        return;
+    }
     if (object_count(line, "columns"))
         transcript_rows(line, "", out);
     else
@@ -370,6 +416,16 @@ static void psql_approval(struct transcript *t, struct json_object *line, struct
     buffer_add_u8(out, '\n');
 }
 
+/* A refusal of SSH came as a line on stderr. */
+static void client_decision(struct transcript *t, struct json_object *line, struct buffer *out)
+{
+    if (!t->ssh)
+        return;
+    tint(t, out, TINT_RED);
+    field(out, "chaperone: denied: ", line, "reason", "\n");
+    tint(t, out, TINT_NONE);
+}
+
 static void psql_silent(struct transcript *t, struct json_object *line, struct buffer *out)
 {
     (void)t;
@@ -384,10 +440,10 @@ static const struct renderer {
     {"session.open", {render_open, psql_silent}},
     {"auth", {render_auth, psql_auth}},
     {"statement", {render_statement, psql_statement}},
-    {"decision", {render_decision, psql_silent}},
+    {"decision", {render_decision, client_decision}},
     {"approval", {render_approval, psql_approval}},
     {"result", {render_result, psql_result}},
-    {"data", {render_data, render_data}},
+    {"data", {render_data, client_data}},
     {"notice", {render_message, psql_notice}},
     {"error", {render_message, psql_error}},
     {"gap", {render_gap, render_gap}},
@@ -401,6 +457,11 @@ void transcript_line(struct transcript *t, struct json_object *line, struct buff
 
     if (t->start_us == 0)
         t->start_us = object_time_us(object_text(line, "time"));
+    if (type && strcmp(type, "session.open") == 0) {
+        const char *protocol = object_text(line, "protocol");
+
+        t->ssh = protocol && strcmp(protocol, "ssh") == 0;
+    }
     for (size_t i = 0; type && i < ARRAY_LEN(renderers); i++)
         if (strcmp(type, renderers[i].type) == 0)
             render = renderers[i].styles[t->style];

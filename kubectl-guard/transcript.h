@@ -4,13 +4,13 @@
  */
 #pragma once
 
-#include "src-common/buffer.h"
+#include "transcript_ssh.h"
 
 struct json_object;
 
 enum transcript_style {
     TRANSCRIPT_REPLAY = 0, /* everything, with times and verdicts */
-    TRANSCRIPT_PSQL,       /* as a person at psql would have seen it */
+    TRANSCRIPT_PSQL,       /* as a person at the client would have seen it */
 };
 
 struct transcript {
@@ -19,6 +19,8 @@ struct transcript {
     bool name_session; /* lines of several sessions are mixed */
     uint64_t start_us; /* of the first line that was rendered */
     char database[64]; /* psql's prompt */
+    bool ssh;          /* the session's protocol */
+    struct terminal terminal;
 };
 
 #define TRANSCRIPT_MAX ((size_t)512 << 20) /* of the text of one line */

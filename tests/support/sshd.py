@@ -17,9 +17,10 @@ from . import run as r
 
 
 class Sshd:
-    def __init__(self, extra="", host_key_type="ed25519", user_key=True):
+    def __init__(self, extra="", host_key_type="ed25519", user_key=True, listen="127.0.0.1"):
         self.dir = r.temp_dir("sshd", mode=0o755)
-        self.port = r.free_port()
+        self.listen = listen
+        self.port = r.free_port(listen)
         self.user = getpass.getuser()
         self.process = None
         self.key = self._keygen("host", host_key_type)
@@ -35,7 +36,7 @@ class Sshd:
                                   "internal-sftp") if p == "internal-sftp" or os.path.exists(p))
         (self.dir / "config").write_text(f"""
 Port {self.port}
-ListenAddress 127.0.0.1
+ListenAddress {self.listen}
 HostKey {self.key}
 PidFile none
 AuthorizedKeysFile {authorized}
@@ -81,7 +82,7 @@ Subsystem sftp {server}
     def _accepts(self):
         if self.process.poll() is not None:
             raise r.Fatal(f"sshd exited: {self.text()}")
-        with socket.create_connection(("127.0.0.1", self.port), timeout=2):
+        with socket.create_connection((self.listen, self.port), timeout=2):
             return True
 
     def text(self):

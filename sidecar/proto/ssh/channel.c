@@ -3,6 +3,7 @@
  */
 #include "relay.h"
 #include "sftp.h"
+#include "sftpwire.h"
 
 #include "src-common/clock.h"
 
@@ -292,10 +293,12 @@ static void step_up(struct channel *c)
  * then it never holds more than one window. */
 static void pull(struct channel *c, ssh_channel from, struct sshflow *f, int is_stderr)
 {
-    int n;
+    /* With sftp a part of a message may wait for the rest that libssh has. */
+    size_t little = c->kind == CHANNEL_SFTP ? SFTPWIRE_MAX + 4 : 0;
     uint8_t *p;
+    int n;
 
-    if (!f->more || buffer_len(&f->raw))
+    if (!f->more || buffer_len(&f->raw) > little)
         return;
     c->in_read = true;
     n = ssh_channel_poll(from, is_stderr);

@@ -238,11 +238,15 @@ static bool on_pty(struct channel *c, ssh_message m)
     struct message_pty p = message_pty(m);
     struct sshrelay *r = c->relay;
     struct decision d;
+    char line[500];
 
     sshrelay_decide(r, &act, &d);
     /* What needs approval is asked once, for the program that runs in it. */
     if (c->kind != CHANNEL_NONE || d.verdict == VERDICT_DENY || c->pty) {
         refuse_request(c, "pty", p.term ? p.term : "", &d, d.reason);
+        snprintf(line, sizeof line, "chaperone: denied: %s (request %s/%u)\r\n", d.reason,
+                 r->session->id, r->n);
+        (void)ssh_channel_write_stderr(c->agent, line, (uint32_t)strlen(line));
         return answer(m, false);
     }
     journal_statement(r, ++r->n, "pty", bytes_str(p.term), &d, NULL);
@@ -308,7 +312,7 @@ static bool on_env(struct channel *c, ssh_message m)
         return answer(m, false);
     if (is_locale(name) && plain_value(value))
         d.verdict = VERDICT_ALLOW;
-    else if (is_dangerous(name) || strlen(name) > 64 || strlen(value) > 4096)
+    else if (is_locale(name) || is_dangerous(name) || strlen(name) > 64 || strlen(value) > 4096)
         snprintf(d.reason, sizeof d.reason, "the variable %.64s is never passed on", name);
     else
         sshrelay_decide(c->relay, &act, &d);

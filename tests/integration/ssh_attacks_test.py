@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ways around the SSH guard. Each is refused, recorded, unseen by the target, and what is permitted
+still works after it."""
+
+import socket
+import struct
+import subprocess
+import time
+
+import pytest
+
+from support import run as r
+from support.sshd import Sshd
+
+from ssh_test import EXEC, files_rule, guard, paramiko_transport, ssh, ssh_options, wait_events
+
+pytestmark = pytest.mark.sanitize
+ANY = "{name: any, action: Allow, ssh: {requests: [exec, shell, pty, sftp]}}"
+
+
+@pytest.fixture(scope="module")
+def sshd():
+    with Sshd() as s:
+        yield s
+
+
+def logged_in(g):
+    t = paramiko_transport(g.ports["box"])
+    t.auth_none("agent")
+    return t
+
+
+def still_works(g):
+    assert ssh(g, "echo", "fine").stdout == b"fine\n"
+
+
+def sessions(sshd):
+    return sshd.text().count("Starting session")
+
+
+# ---- S2: tunnels ----
+
+@pytest.mark.parametrize("options", [["-W", "127.0.0.1:{port}"]])
+def test_direct_tcpip(sshd, options):
+    with guard(sshd, EXEC) as g:
+        done = ssh(g, options=[o.format(port=sshd.port) for o in options])
+        assert done.returncode != 0 and b"SSH-2.0" not in done.stdout
+        decision = wait_events(g, "decision")[0]
+        assert "forwarding" in decision["reason"]
+        still_works(g)
+
+
+def test_local_forward_carries_nothing(sshd):
+    port = r.free_port()
+    with guard(sshd, EXEC) as g:
+        child = subprocess.Popen(["ssh", *ssh_options(g), "-N", "-L", f"{port}:127.0.0.1:{sshd.port}",
+                                  "-p", str(g.ports["box"]), "agent@127.0.0.1"],
+                                 stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            with r.wait_for(lambda: socket.create_connection(("127.0.0.1", port), 2), 10) as s:
+                s.settimeout(10)
+                assert s.recv(100) == b""
+        finally:
+            r.stop(child)
+        assert wait_events(g, "decision")
+        still_works(g)
+
+
+def test_remote_forward_x11_and_agent(sshd):
+    import paramiko
+    with guard(sshd, ANY) as g:
+        t = logged_in(g)
+        with pytest.raises(paramiko.SSHException):
+            t.request_port_forward("127.0.0.1", 0)
+        c = t.open_session()
+        with pytest.raises(paramiko.SSHException):
+            c.request_x11()
+        c = t.open_session()
+        c.request_forward_agent(lambda ch: None)  # paramiko does not wait for the answer
+        for kind in ("x11", "auth-agent@openssh.com", "tun@openssh.com",
+                     "direct-streamlocal@openssh.com", "forwarded-tcpip"):
+            with pytest.raises(paramiko.SSHException):
+                t.open_channel(kind, dest_addr=("127.0.0.1", 1), src_addr=("127.0.0.1", 1),
+                               timeout=5)
+        t.close()
+        still_works(g)
+
+
+def test_forward_when_allowed(sshd):
+    rule = "{name: tunnel, action: Allow, ssh: {requests: [forward]}}"
+    with guard(sshd, rule, EXEC) as g:
+        t = logged_in(g)
+        c = t.open_channel("direct-tcpip", ("127.0.0.1", sshd.port), ("127.0.0.1", 1))
+        assert c.recv(100).startswith(b"SSH-2.0-OpenSSH")
+        t.close()
+        assert wait_events(g, "statement")[0]["kind"] == "forward"
+
+
+# ---- S3, S4 ----
+
+def test_unlisted_subsystem(sshd):
+    with guard(sshd, ANY) as g:
+        before = sessions(sshd)
+        done = ssh(g, "netconf", options=["-s"])
+        assert done.returncode != 0 and b"subsystem request failed" in done.stderr
+        assert sessions(sshd) == before
+        assert wait_events(g, "decision")
+        still_works(g)
+
+
+# ---- S6 ----
+
+def test_environment(sshd):
+    with guard(sshd, "{name: e, action: Allow, ssh: {requests: [exec, env]}}") as g:
+        env = ["LD_PRELOAD=/x.so", "BASH_ENV=/x", "ENV=/x", "PATH=/x", "LC_TIME=de_DE.UTF-8",
+               "GIT_SSH_COMMAND=x", "IFS=x", "MYVAR=1", "LANG=$(id)"]
+        done = ssh(g, "env", options=["-o", "SetEnv=" + " ".join(f'"{e}"' for e in env)])
+        assert done.returncode == 0
+        out = done.stdout.decode()
+        assert "LC_TIME=de_DE.UTF-8" in out and "MYVAR=1" in out
+        for name in ("LD_PRELOAD", "BASH_ENV", "/x.so", "GIT_SSH_COMMAND", "$(id)"):
+            assert name not in out
+        assert len([e for e in g.events("decision") if "LD_PRELOAD" in e["reason"]]) == 1
+
+
+def test_environment_by_default(sshd):
+    with guard(sshd, "{name: e, action: Allow, ssh: {requests: [exec]}}") as g:
+        out = ssh(g, "env", options=["-o", 'SetEnv="MYVAR=1" "LC_TIME=C"']).stdout.decode()
+        assert "MYVAR" not in out and "LC_TIME=C" in out
+
+
+# ---- S7 ----
+
+def test_second_program_on_a_channel(sshd):
+    import paramiko
+    with guard(sshd, EXEC) as g:
+        t = logged_in(g)
+        c = t.open_session()
+        c.exec_command("cat")
+        with pytest.raises(paramiko.SSHException):
+            c.exec_command("echo two")
+        t.close()
+        r.wait_for(lambda: any("second program" in e["reason"] for e in g.events("decision")), 10)
+        still_works(g)
+
+
+def test_many_channels_and_requests(sshd):
+    import paramiko
+    with guard(sshd, ANY) as g:
+        t = logged_in(g)
+        opened = []
+        with pytest.raises(paramiko.SSHException):
+            while len(opened) < 200:
+                opened.append(t.open_session(timeout=10))
+        assert len(opened) == 32
+        t.close()
+        t = logged_in(g)
+        c = t.open_session()
+        for _ in range(500):
+            m = paramiko.Message()
+            m.add_byte(bytes([98]))
+            m.add_int(c.remote_chanid)
+            m.add_string("env")
+            m.add_boolean(False)
+            m.add_string("LC_X")
+            m.add_string("x")
+            try:
+                t._send_user_message(m)
+            except (OSError, EOFError):
+                break
+        r.wait_for(lambda: not t.is_active(), 10)
+        still_works(g)
+
+
+def test_data_before_exec_is_not_a_command(sshd, tmp_path):
+    with guard(sshd, EXEC) as g:
+        t = logged_in(g)
+        c = t.open_session()
+        c.sendall(b"touch %s/mark\n" % str(tmp_path).encode())
+        c.exec_command("sh")
+        assert c.recv_exit_status() == 126
+        assert not (tmp_path / "mark").exists()
+        t.close()
+        still_works(g)
+
+
+def test_flood_beyond_the_window(sshd):
+    import paramiko
+    with guard(sshd, ANY) as g:
+        t = logged_in(g)
+        c = t.open_session()
+        c.exec_command("sleep 60")
+        before = g.rss()
+        m = paramiko.Message()
+        m.add_byte(bytes([94]))
+        m.add_int(c.remote_chanid)
+        m.add_string(b"x" * 30000)
+        try:
+            for _ in range(3000):
+                t._send_user_message(m)
+        except (OSError, EOFError):
+            pass
+        r.wait_for(lambda: not t.is_active() or g.events("session.close"), 30)
+        assert g.rss() - before < 40 << 20
+        still_works(g)
+
+
+# ---- S8 ----
+
+def raw_sftp(t):
+    c = t.open_session()
+    c.invoke_subsystem("sftp")
+    c.sendall(struct.pack(">IBI", 5, 1, 3))
+    assert read_message(c)[0] == 2
+    return c
+
+
+def read_message(c):
+    head = b""
+    while len(head) < 4:
+        piece = c.recv(4 - len(head))
+        if not piece:
+            return b""
+        head += piece
+    left, body = struct.unpack(">I", head)[0], b""
+    while len(body) < left:
+        body += c.recv(left - len(body))
+    return body
+
+
+def message(kind, ident, *parts):
+    body = struct.pack(">BI", kind, ident)
+    for p in parts:
+        body += p if isinstance(p, bytes) else struct.pack(">I", len(p)) + p.encode()
+    return struct.pack(">I", len(body)) + body
+
+
+@pytest.mark.parametrize("name, status", [
+    (message(200, 7, "copy-data", b"\0" * 40), 8),
+    (message(200, 7, "expand-path@openssh.com", "~/x"), 8),
+    (message(200, 7, "home-directory", "root"), 8),
+    (message(200, 7, "users-groups-by-id@openssh.com", "", ""), 8),
+    (message(21, 7, "x"), 8),
+    (message(200, 7, "hardlink@openssh.com", "/etc/shadow", "{root}/h"), 3),
+    (message(200, 7, "posix-rename@openssh.com", "/etc/hostname", "{root}/h"), 3),
+    (message(3, 7, "/etc/shadow", struct.pack(">II", 1, 0)), 3),
+    (message(3, 7, "{root}/../../etc/shadow", struct.pack(">II", 1, 0)), 3),
+    (message(5, 7, "nohandle", struct.pack(">QI", 0, 10)), 4),
+])
+def test_sftp_operations(sshd, tmp_path, name, status):
+    with guard(sshd, files_rule(tmp_path), EXEC) as g:
+        t = logged_in(g)
+        c = raw_sftp(t)
+        text = name.replace(b"{root}", b"")  # lengths are fixed: the paths only have to be outside
+        c.sendall(text if b"{root}" not in name else rebuild(name, str(tmp_path)))
+        reply = read_message(c)
+        assert reply[0] == 101 and struct.unpack(">II", reply[1:9]) == (7, status)
+        t.close()
+        still_works(g)
+
+
+def rebuild(name, root):
+    """The same message with {root} replaced, and lengths that fit."""
+    body, at, out = name[4:], 5, name[4:9]
+    while at + 4 <= len(body):
+        n = struct.unpack(">I", body[at:at + 4])[0]
+        if at + 4 + n > len(body) or n > 300 or (n < 3 and body[4] != 200):
+            break
+        text = body[at + 4:at + 4 + n].replace(b"{root}", root.encode())
+        out += struct.pack(">I", len(text)) + text
+        at += 4 + n
+    out += body[at:]
+    return struct.pack(">I", len(out)) + out
+
+
+@pytest.mark.parametrize("raw", [
+    struct.pack(">I", 0), struct.pack(">I", 0xffffffff) + b"x", struct.pack(">I", 300000) + b"x",
+    message(3, 1, b"\xff\xff\xff\xff"), message(3, 1, "/x", b"\0\0\0\1\xff\xff\xff\xff"),
+    message(7, 1, "/a\0b"), message(7, 1, "/x", b"more"), struct.pack(">IBI", 5, 1, 3),
+])
+def test_malformed_sftp_ends_the_channel(sshd, tmp_path, raw):
+    with guard(sshd, files_rule(tmp_path), EXEC) as g:
+        t = logged_in(g)
+        c = raw_sftp(t)
+        c.sendall(raw)
+        c.settimeout(20)
+        assert read_message(c) == b""
+        t.close()
+        assert any("malformed" in e["message"] for e in wait_events(g, "error"))
+        still_works(g)
+
+
+# ---- S12: packets and handshakes ----
+
+def raw_connect(g):
+    s = socket.create_connection(("127.0.0.1", g.ports["box"]), timeout=20)
+    s.settimeout(20)
+    return s
+
+
+@pytest.mark.parametrize("junk", [
+    b"\0" * 64, b"GET / HTTP/1.0\r\n\r\n", b"SSH-1.5-old\r\n", b"A" * 100000,
+    b"SSH-2.0-x\r\n" + struct.pack(">IB", 0x7fffffff, 4) + b"\x14" * 60,
+    b"SSH-2.0-x\r\n" + struct.pack(">IB", 300000, 4) + b"\x14" * 60,
+    b"SSH-2.0-x\r\n" + struct.pack(">IB", 12, 200) + b"\x14" * 60,
+])
+def test_junk_instead_of_a_handshake(sshd, junk):
+    with guard(sshd, EXEC) as g:
+        with raw_connect(g) as s:
+            s.sendall(junk)
+            s.shutdown(socket.SHUT_WR)
+            try:
+                while s.recv(65536):
+                    pass
+            except ConnectionResetError:
+                pass
+        r.wait_for(lambda: g.events("session.close"), 20)
+        assert g.rss() < 100 << 20 or r.SLOWNESS > 1
+        still_works(g)
+
+
+def test_stalled_handshakes_do_not_hold_up_others(sshd):
+    with guard(sshd, EXEC) as g:
+        stalled = [raw_connect(g) for _ in range(50)]
+        start = time.monotonic()
+        still_works(g)
+        assert time.monotonic() - start < 10 * r.SLOWNESS
+        for s in stalled:
+            s.close()
+
+
+# ---- S11: algorithms ----
+
+@pytest.mark.parametrize("option", [
+    "Ciphers=chacha20-poly1305@openssh.com", "Ciphers=aes128-cbc", "Ciphers=3des-cbc",
+    "KexAlgorithms=diffie-hellman-group1-sha1", "KexAlgorithms=diffie-hellman-group14-sha1",
+    "HostKeyAlgorithms=ssh-rsa",
+])
+def test_weak_algorithms_are_not_offered(sshd, option):
+    with guard(sshd, EXEC) as g:
+        done = ssh(g, "echo", "x", options=["-o", option])
+        assert done.returncode == 255 and done.stdout == b""
+        still_works(g)
+
+
+def test_strict_key_exchange_and_cipher(sshd):
+    with guard(sshd, EXEC) as g:
+        done = ssh(g, "echo", "x", options=["-vvv"])
+        assert b"will use strict KEX ordering" in done.stderr or b"kex-strict-s" in done.stderr
+        assert b"cipher: aes128-gcm@openssh.com" in done.stderr
+
+
+def test_rekey_in_the_middle(sshd, tmp_path):
+    data = bytes(range(256)) * 40000
+    (tmp_path / "f").write_bytes(data)
+    with guard(sshd, "{name: any, action: Allow, ssh: {requests: [exec]}}") as g:
+        done = ssh(g, f"cat {tmp_path}/f", options=["-o", "RekeyLimit=1M"])
+        assert done.returncode == 0 and done.stdout == data
+
+
+# ---- live: kill, policy ----
+
+def test_kill(sshd):
+    with guard(sshd, ANY) as g:
+        t = logged_in(g)
+        c = t.open_session()
+        c.exec_command("echo ready; sleep 60")
+        assert c.recv(100) == b"ready\n"
+        session = next(iter(g.records()))
+        g.kubectl_guard("kill", session)
+        r.wait_for(lambda: not t.is_active(), 10)
+        r.wait_for(lambda: [e for e in g.events("session.close") if "killed" in e["reason"]], 10)
+
+
+def test_policy_change_holds_for_the_next_command(sshd):
+    from ssh_test import policies
+    with guard(sshd, EXEC) as g:
+        t = logged_in(g)
+        c = t.open_session()
+        c.exec_command("echo one")
+        assert c.recv_exit_status() == 0
+        g.set_policies(policies(sshd, EXEC.replace("[echo, '...']", "[nothing]")))
+        r.wait_for(lambda: len(g.log("policy.loaded")) >= 2, 15)
+
+        def denied():
+            c = t.open_session()
+            c.exec_command("echo two")
+            return c.recv_exit_status() == 126
+        r.wait_for(denied, 10)
+        t.close()
