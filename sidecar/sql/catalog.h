@@ -11,9 +11,15 @@
 
 #define CATALOG_N_QUERIES 8 /* at most; unused entries are NULL */
 /* Run in this order, each as one simple Query, results in text format. None writes. The caller
- * puts them between "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "SET LOCAL search_path TO
- * ''" (pg_get_viewdef qualifies names only as far as the path in force needs it) and "ROLLBACK". */
+ * puts them between "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY", "SET LOCAL
+ * search_path TO ''" (pg_get_viewdef qualifies names only as far as the path in force needs it) and
+ * "ROLLBACK". */
 extern const char *const catalog_queries[CATALOG_N_QUERIES];
+/* One cell each. Their answers are compared with earlier ones of the same database: an equal
+ * snapshot says that nothing at all was committed in between (NULL: this server cannot say so; and
+ * it means nothing inside a transaction that has written), an equal state that nothing changed of
+ * what catalog_queries read, but for objects that initdb made. */
+extern const char catalog_snapshot_query[], catalog_state_query[];
 
 struct catalog_builder;
 int catalog_builder_new(struct catalog_builder **ret) MUST_CHECK;

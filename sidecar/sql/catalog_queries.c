@@ -5,7 +5,7 @@
  *
  * pg_get_viewdef writes names as the search path in force needs them. The caller therefore runs
  * all of them as
- *     BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY
+ *     BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY
  *     SET LOCAL search_path TO ''
  *     … these …
  *     ROLLBACK
@@ -53,3 +53,41 @@ const char *const catalog_queries[CATALOG_N_QUERIES] = {
     [CATALOG_FOREIGN_KEYS] = "SELECT k.confrelid, k.conrelid FROM pg_catalog.pg_constraint k"
                              " WHERE k.contype " EQ " 'f'::pg_catalog.\"char\"",
 };
+
+/* The server's incarnation and the database. In binary, because DateStyle is the agent's. */
+#define PLACE                                                                                      \
+    "pg_catalog.encode(pg_catalog.timestamptz_send("                                               \
+    "pg_catalog.pg_postmaster_start_time()), 'hex'),"                                              \
+    " (SELECT d.oid FROM pg_catalog.pg_database d"                                                 \
+    " WHERE d.datname " EQ " pg_catalog.current_database())"
+
+/* Two equal snapshots of a primary see the same rows. A standby's does not list what runs. */
+const char catalog_snapshot_query[] =
+    "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL"
+    " ELSE pg_catalog.concat_ws(' ', " PLACE ", pg_catalog.txid_current_snapshot()) END";
+
+/* A version of a row is known by its place and the transaction that wrote it. Objects of initdb
+ * have oids below 16384 (FirstNormalObjectId) and do not change while a server lives, but by a
+ * superuser's hand. What pg_depend says of a view is written with its pg_rewrite. */
+#define VERSIONS(of)                                                                               \
+    "SELECT pg_catalog.concat_ws(' ', t.tableoid, t.ctid, t.xmin) AS r FROM pg_catalog." of
+#define OURS(of, oid)                                                                              \
+    VERSIONS(of " t WHERE t." oid " OPERATOR(pg_catalog.>=) '16384'::pg_catalog.oid")
+#define ALSO " UNION ALL "
+
+/* clang-format off */
+const char catalog_state_query[] =
+    "SELECT pg_catalog.concat_ws(' ', " PLACE ", pg_catalog.count(*),"
+    " pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to("
+    "pg_catalog.string_agg(v.r, ','), 'UTF8')), 'hex')) FROM ("
+    VERSIONS("pg_namespace t") ALSO
+    VERSIONS("pg_inherits t") ALSO
+    OURS("pg_class", "oid") ALSO
+    OURS("pg_attribute", "attrelid") " AND t.attnum OPERATOR(pg_catalog.>) 0" ALSO
+    OURS("pg_trigger", "oid") ALSO
+    OURS("pg_rewrite", "ev_class") ALSO
+    OURS("pg_proc", "oid") ALSO
+    OURS("pg_constraint", "oid") ALSO
+    OURS("pg_type", "oid") ALSO
+    OURS("pg_operator", "oid") ") v";
+/* clang-format on */

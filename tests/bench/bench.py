@@ -26,18 +26,47 @@ NOISY = 0.05
 
 # ---- measuring ----
 
-def pgbench(target, mode, clients, seconds, *extra, tls=False, log=None):
-    """-> (statements per second, statements)."""
+def pgbench_command(target, mode, clients, seconds, *extra, tls=False):
     argv = ["pgbench", "-n", "-S", "-M", mode, "-c", str(clients), "-j", "1", "-T", str(seconds), "-h", target.host, "-p",
             str(target.port), "-U", USER, *extra, DATABASE]
+    env = {**os.environ, "PGPASSWORD": PASSWORD, "PGSSLMODE": "require" if tls else "disable", "PGGSSENCMODE": "disable"}
+    return argv, env
+
+
+def reported(target, status, out):
+    """-> statements per second, without the time of the first connections."""
+    if status:
+        raise RuntimeError(f"pgbench against {target.name}: {out}")
+    return float(re.search(r"tps = ([0-9.]+)", out).group(1))
+
+
+def pgbench(target, mode, clients, seconds, *extra, tls=False, log=None):
+    """-> statements per second"""
+    argv, env = pgbench_command(target, mode, clients, seconds, *extra, tls=tls)
     if log:
         argv[1:1] = ["-l", "--log-prefix", str(log)]
-    env = {**os.environ, "PGPASSWORD": PASSWORD, "PGSSLMODE": "require" if tls else "disable", "PGGSSENCMODE": "disable"}
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=seconds + 60)
-    if done.returncode:
-        raise RuntimeError(f"pgbench against {target.name}: {done.stdout}{done.stderr}")
-    tps = float(re.search(r"tps = ([0-9.]+)", done.stdout).group(1))
-    return tps, int(re.search(r"transactions actually processed: (\d+)", done.stdout).group(1))
+    return reported(target, done.returncode, done.stdout + done.stderr)
+
+
+def pgbench_cpu(target, mode, clients, seconds, tls=False):
+    """-> (statements per second, CPU seconds of the proxy for 100 000 statements). The CPU is counted from pgbench's
+    first report of progress, a second after all have logged in, to its last: no login and no farewell is in it."""
+    argv, env = pgbench_command(target, mode, clients, seconds + 1, "-P", "1", tls=tls)
+    marks, said = [], ""
+    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
+        for line in p.stderr:
+            m = re.match(r"progress: ([0-9.]+) s, ([0-9.]+) tps", line)
+            if m:
+                marks.append((float(m.group(1)), float(m.group(2)), procstat.cpu_seconds(target.pid) if target.pid else 0))
+            else:
+                said += line
+        out = p.stdout.read()
+    tps = reported(target, p.returncode, out + said)
+    if len(marks) < 2:
+        raise RuntimeError(f"pgbench against {target.name} reported no progress: {said}")
+    statements = sum((b[0] - a[0]) * b[1] for a, b in zip(marks, marks[1:]))
+    return tps, (marks[-1][2] - marks[0][2]) / statements * 1e5
 
 
 def spread(values):
@@ -83,10 +112,8 @@ class Bench:
             watch = self.watch()
             for i in range(self.args.rounds):
                 for t in among if i % 2 == 0 else among[::-1]:
-                    before = procstat.cpu_seconds(t.pid) if t.pid else 0
-                    tps, n = pgbench(t, mode, clients, self.args.seconds, tls=tls)
-                    cpu = procstat.cpu_seconds(t.pid) - before if t.pid else 0
-                    samples[t.name].append({"tps": tps, "cpu": cpu / n * 1e5})
+                    tps, cpu = pgbench_cpu(t, mode, clients, self.args.seconds, tls=tls)
+                    samples[t.name].append({"tps": tps, "cpu": cpu})
             self.note(watch, f"{mode} c={clients}")
             results[f"{mode} c={clients}"] = self._row(samples)
             self._print_case(f"{mode} c={clients}", results[f"{mode} c={clients}"])
@@ -145,11 +172,16 @@ class Bench:
     def connections(self, among):
         print("\nconnect, one statement, disconnect (pgbench -C, c=4): per second", flush=True)
         samples = {t.name: [] for t in among}
+        seconds = max(1, self.args.seconds // 2)
         for i in range(self.args.rounds):
             for t in among if i % 2 == 0 else among[::-1]:
-                samples[t.name].append(pgbench(t, "simple", 4, max(1, self.args.seconds // 2), "-C")[0])
-        self.out["connections"] = {n: spread(s) for n, s in samples.items()}
-        print("  " + "  ".join(f"{n} {statistics.median(s):.0f}" for n, s in samples.items()), flush=True)
+                before = procstat.cpu_seconds(t.pid) if t.pid else 0
+                rate = pgbench(t, "simple", 4, seconds, "-C")
+                cpu = procstat.cpu_seconds(t.pid) - before if t.pid else 0
+                samples[t.name].append((rate, cpu / (rate * seconds) * 1e3))
+        self.out["connections"] = {n: {"per_second": spread([r for r, _ in s]), "cpu_ms": spread([c for _, c in s])} for n, s in samples.items()}
+        print("  " + "  ".join(f"{n} {r['per_second']['median']:.0f} ({r['cpu_ms']['median']:.2f} ms CPU each)"
+                               for n, r in self.out["connections"].items()), flush=True)
 
     # -- large results --
 

@@ -218,6 +218,11 @@ int main(int argc, char **argv)
             puts(catalog_queries[i]);
         return 0;
     }
+    if (argc == 2 && strcmp(argv[1], "--versions") == 0) {
+        puts(catalog_snapshot_query);
+        puts(catalog_state_query);
+        return 0;
+    }
     if (argc != 2 || load(&w, argv[1]))
         return 2;
     while ((n = getline(&line, &cap, stdin)) > 0) {

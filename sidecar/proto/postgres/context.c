@@ -12,16 +12,20 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_CONTEXTS  64
-#define MAX_CATALOGS  64
-#define TRIM_AFTER    (32 * 1024)
-#define VERDICT_ARENA (8u << 20)
+#define MAX_CONTEXTS 64
+#define MAX_CATALOGS 64
+/* Comparing versions does not see what a superuser does to the server's own functions. */
+#define CATALOG_REREAD_MS 60000
+#define TRIM_AFTER        (32 * 1024)
+#define VERDICT_ARENA     (8u << 20)
 
 /* ---- catalogues ---- */
 
 struct cached_catalog {
     char key[320];
     uint8_t digest[32];
+    struct pgcatalog_version version;
+    uint64_t read_ms; /* when its rows were read */
     struct catalog *catalog;
 };
 
@@ -29,10 +33,9 @@ static pthread_mutex_t catalogs_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct cached_catalog catalogs[MAX_CATALOGS]; /* under catalogs_lock */
 static unsigned next_catalog;
 
-static void catalog_key(char key[static 320], const char *target, const char *database,
-                        const char *user)
+static void catalog_key(char text[static 320], const struct pgcatalog_key *k)
 {
-    snprintf(key, 320, "%.127s\n%.63s\n%.63s", target, database, user);
+    snprintf(text, 320, "%.127s\n%.63s\n%.63s", k->target, k->database, k->user);
 }
 
 static _Atomic uint64_t schema_changes;
@@ -55,14 +58,13 @@ static struct cached_catalog *catalog_slot(const char *key)
     return NULL;
 }
 
-struct catalog *pgcatalog_find(const char *target, const char *database, const char *user,
-                               const uint8_t digest[static 32])
+struct catalog *pgcatalog_find(const struct pgcatalog_key *k, const uint8_t digest[static 32])
 {
     struct catalog *found = NULL;
     struct cached_catalog *slot;
     char key[320];
 
-    catalog_key(key, target, database, user);
+    catalog_key(key, k);
     pthread_mutex_lock(&catalogs_lock);
     slot = catalog_slot(key);
     if (slot && memcmp(slot->digest, digest, sizeof slot->digest) == 0)
@@ -71,22 +73,45 @@ struct catalog *pgcatalog_find(const char *target, const char *database, const c
     return found;
 }
 
-void pgcatalog_remember(const char *target, const char *database, const char *user,
-                        const uint8_t digest[static 32], struct catalog *c)
+struct catalog *pgcatalog_last(const struct pgcatalog_key *k, struct pgcatalog_version *ret)
 {
+    struct catalog *found = NULL;
     struct cached_catalog *slot;
-    struct catalog *old;
     char key[320];
 
-    catalog_key(key, target, database, user);
+    catalog_key(key, k);
     pthread_mutex_lock(&catalogs_lock);
     slot = catalog_slot(key);
-    if (!slot)
+    if (slot && clock_mono_ms() - slot->read_ms < CATALOG_REREAD_MS) {
+        found = catalog_ref(slot->catalog);
+        *ret = slot->version;
+    }
+    pthread_mutex_unlock(&catalogs_lock);
+    return found;
+}
+
+void pgcatalog_remember(const struct pgcatalog_key *k, const struct pgcatalog_version *version,
+                        const uint8_t *digest, struct catalog *c)
+{
+    struct catalog *old = NULL;
+    struct cached_catalog *slot;
+    char key[320];
+
+    catalog_key(key, k);
+    pthread_mutex_lock(&catalogs_lock);
+    slot = catalog_slot(key);
+    if (!slot && digest)
         slot = &catalogs[next_catalog++ % MAX_CATALOGS];
-    old = slot->catalog;
-    slot->catalog = catalog_ref(c);
-    memcpy(slot->digest, digest, sizeof slot->digest);
-    memcpy(slot->key, key, sizeof key);
+    if (digest) {
+        old = slot->catalog;
+        slot->catalog = catalog_ref(c);
+        slot->read_ms = clock_mono_ms();
+        slot->version = *version;
+        memcpy(slot->digest, digest, sizeof slot->digest);
+        memcpy(slot->key, key, sizeof key);
+    } else if (slot && slot->catalog == c && strcmp(slot->version.state, version->state) == 0) {
+        slot->version = *version; /* unless somebody has read another meanwhile */
+    }
     pthread_mutex_unlock(&catalogs_lock);
     catalog_unref(old);
 }

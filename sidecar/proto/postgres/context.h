@@ -68,14 +68,25 @@ struct pgverdict *pgcontext_lookup(struct pgcontext *c, struct bytes sql, struct
 /* Parses, analyses, decides, remembers. Blocks. -ENOMEM. */
 int pgcontext_judge(struct pgcontext *c, struct bytes sql, struct pgverdict **ret) MUST_CHECK;
 
+/* Whose catalogue. The strings are borrowed. */
+struct pgcatalog_key {
+    const char *target, *database, *user;
+};
+/* When it was read: answers of catalog_snapshot_query and catalog_state_query. Empty: not known. */
+struct pgcatalog_version {
+    char snapshot[256], state[256];
+};
 /* Sessions that see the same schema share one catalogue, and with it contexts and verdicts: it is
  * known by the digest of the rows it was read from. A counted reference, or NULL. */
-struct catalog *pgcatalog_find(const char *target, const char *database, const char *user,
-                               const uint8_t digest[static 32]);
+struct catalog *pgcatalog_find(const struct pgcatalog_key *k, const uint8_t digest[static 32]);
+/* The catalogue that was read last, unless that is more than a minute ago, and its version. A
+ * counted reference, or NULL. */
+struct catalog *pgcatalog_last(const struct pgcatalog_key *k, struct pgcatalog_version *ret);
 /* Counts the statements seen in this process that may have changed a schema. A session whose
  * catalogue is older than the last of them reads it anew. */
 uint64_t pgcatalog_changes(void);
 void pgcatalog_changed(void);
-/* Keeps it (a reference of its own) in place of that user's older one. */
-void pgcatalog_remember(const char *target, const char *database, const char *user,
-                        const uint8_t digest[static 32], struct catalog *c);
+/* Keeps it (a reference of its own) in place of that user's older one. digest NULL: c is still
+ * the last one's, of this version too. */
+void pgcatalog_remember(const struct pgcatalog_key *k, const struct pgcatalog_version *version,
+                        const uint8_t *digest, struct catalog *c);

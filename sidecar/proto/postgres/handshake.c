@@ -138,9 +138,9 @@ static int read_greeting(struct pghandshake *h)
 
 /* ---- what the guard has to know ---- */
 
-static int run_collector(struct pghandshake *h, struct pgcollector *c)
+static int run_round(struct pghandshake *h, struct pgcollector *c)
 {
-    while (!c->done) {
+    while (!c->done && !c->more) {
         struct pgwire_msg m;
         int rc = pghandshake_read(h, &h->session->upstream, true, &m);
 
@@ -156,17 +156,27 @@ static int run_collector(struct pghandshake *h, struct pgcollector *c)
 
 static int collect(struct pghandshake *h, struct pgcollector **ret)
 {
+    const struct pgcatalog_key whose = {h->session->target->name, h->startup.database,
+                                        h->startup.user};
     struct buffer out;
     int rc;
 
     buffer_init(&out, 1 << 20);
-    rc = pgcollector_new(false, &out, ret);
-    if (rc == 0)
+    rc = pgcollector_new(&whose, false, &out, ret);
+    while (rc == 0) {
         rc = conn_write_all_by(&h->session->upstream, buffer_bytes(&out), h->deadline_ms);
+        if (rc)
+            break;
+        buffer_reset(&out, 1 << 20);
+        rc = run_round(h, *ret);
+        if (rc || (*ret)->done) {
+            buffer_done(&out);
+            return rc;
+        }
+        rc = pgcollector_more(*ret, &out);
+    }
     buffer_done(&out);
-    if (rc)
-        return pghandshake_fail(h, "08006", "reading the catalogue: %s", strerror(-rc));
-    return run_collector(h, *ret);
+    return pghandshake_fail(h, "08006", "reading the catalogue: %s", strerror(-rc));
 }
 
 /* The catalogue and the context that verdicts are made in. */

@@ -161,6 +161,15 @@ static bool start_context(struct pgsession *p)
 
 /* ---- parks ---- */
 
+static int start_collector(struct pgsession *p)
+{
+    struct pgflow *f = &p->flow;
+    const struct pgcatalog_key whose = {f->context->target, f->database, f->user};
+
+    return pgcollector_new(&whose, f->tx_status == 'T', relay_out(&p->relay, SIDE_UPSTREAM),
+                           &f->collector);
+}
+
 /* Starts whatever the flow waits for, once. */
 static void serve_park(struct pgsession *p)
 {
@@ -177,9 +186,7 @@ static void serve_park(struct pgsession *p)
         ok = start_context(p);
         break;
     case PGPARK_CATALOG:
-        if (!f->collector)
-            ok = pgcollector_new(f->tx_status == 'T', relay_out(&p->relay, SIDE_UPSTREAM),
-                                 &f->collector) == 0;
+        ok = f->collector || start_collector(p) == 0;
         break;
     case PGPARK_QUEUE:
         if (f->pending.n < PGQUEUE_LOW) {
@@ -195,12 +202,15 @@ static void serve_park(struct pgsession *p)
         pgflow_fatal(f, "53200", "out of memory");
 }
 
-/* The collector's last answer has come: build from it, off the loop. */
+/* A round of the collector's answers has come: ask on, or build from them, off the loop. */
 static void finish_collector(struct pgsession *p)
 {
     struct pgflow *f = &p->flow;
     struct pgjob *j;
 
+    if (f->collector && f->collector->more &&
+        pgcollector_more(f->collector, relay_out(&p->relay, SIDE_UPSTREAM)) != 0)
+        pgflow_fatal(f, "53200", "out of memory");
     if (!f->collector || !f->collector->done)
         return;
     if (f->collector->failure[0]) {

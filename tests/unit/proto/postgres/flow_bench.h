@@ -157,6 +157,12 @@ BENCH_USED static void bench_catalog_answer(struct buffer *out, bool in_transact
     bench_put_row(out, &path[0], 1);
     bench_put_row(out, &path[1], 1);
     bench_answer_end(out, "SELECT 2", 'T');
+    if (!in_transaction) {
+        bench_put_row(out, (const char *const[]){"7f 5 10:10:"}, 1);
+        bench_answer_end(out, "SELECT 1", 'T');
+    }
+    bench_put_row(out, (const char *const[]){grown ? "7f 5 2 cd" : "7f 5 1 ab"}, 1);
+    bench_answer_end(out, "SELECT 1", 'T');
     bench_answer_end(out, "SET", 'T');
     for (unsigned q = 0; q < CATALOG_N_QUERIES && catalog_queries[q]; q++) {
         struct bench_answer a = {out, q};
@@ -301,7 +307,7 @@ static void bench_use_policy(struct bench_policy *p)
     guard_set_policy(&bench_guard, policy_snapshot_ref(p->snapshot));
 }
 
-static void bench_open(struct bench *b, const char *policy)
+BENCH_USED static void bench_open(struct bench *b, const char *policy)
 {
     struct conn none[2];
     struct session *s = &b->session;
@@ -353,7 +359,7 @@ static void bench_drain(struct bench *b)
     }
 }
 
-static void bench_close(struct bench *b)
+BENCH_USED static void bench_close(struct bench *b)
 {
     char path[512];
 
@@ -430,7 +436,7 @@ static void bench_read_catalog(struct bench *b)
 
     bench_drain(b);
     buffer_init(&queries, 1 << 20);
-    if (pgcollector_new(f->tx_status == 'T', &queries, &f->collector) != 0)
+    if (pgcollector_new(NULL, f->tx_status == 'T', &queries, &f->collector) != 0)
         bench_die("collector", "out of memory");
     buffer_printf(&b->out[SIDE_UPSTREAM], "#catalog %c#", f->tx_status);
     buffer_done(&queries);
@@ -483,7 +489,7 @@ static void bench_serve(struct bench *b)
     bench_drain(b);
 }
 
-static void bench_feed(struct bench *b, enum side from, struct bytes chunk)
+BENCH_USED static void bench_feed(struct bench *b, enum side from, struct bytes chunk)
 {
     /* A heap block of its own, gone afterwards: nothing may be kept of it. */
     uint8_t *copy = malloc(chunk.len ? chunk.len : 1);
