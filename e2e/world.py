@@ -198,6 +198,12 @@ def foreign_cluster():
     return pathlib.Path(support.kubeconfig()).resolve() != (support.CACHE / "e2e-cluster/admin.kubeconfig").resolve()
 
 
+def host_address():
+    """Of this machine, as pods of e2e/cluster reach it."""
+    answer = run("ip", "-j", "-4", "address", "show", "dev", "chaperone-e2e").json
+    return answer[0]["addr_info"][0]["local"]
+
+
 def on_node(*command, **options):
     return run(ROOT / "e2e/cluster/enter", *command, **options)
 

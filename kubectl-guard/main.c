@@ -70,7 +70,8 @@ const struct command commands[] = {
      explain_options, 0, 0, cmd_explain, PLACE_POLICIES},
     {"test", "FILE...", "run tests of policies",
      "FILE is YAML: {policies: DIR, cases: [{name, sql, target, database, searchPath, agent:\n"
-     "{namespace, serviceAccount, labels, groups, claims}, expect: Allow|Deny|RequireApproval, rule}]}.\n"
+     "{namespace, serviceAccount, labels, groups, claims}, expect: Allow|Deny|RequireApproval, "
+     "rule}]}.\n"
      "DIR is relative to the file. --from-cluster tries the policies that are in force there (-A: "
      "of\n"
      "all namespaces). Exit code 1: a case failed.",

@@ -11,7 +11,8 @@
 #define OPTIONS_MAX_LABELS 64
 
 struct options {
-    const char *policies, *secrets, *issuers, *issuers_inline, *spool, *control, *status, *trust, *state;
+    const char *policies, *secrets, *issuers, *issuers_inline, *spool, *control, *status, *trust,
+        *state;
     const char *labels_file, *agent_token, *kube_account;
     bool kubernetes;
     struct listener_explicit listen[OPTIONS_MAX_LISTEN];

@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define MAX_ATTEMPTS 5 /* at a Secret that is being exchanged */
+
 /* ---- files ---- */
 
 static int read_exactly(int fd, uint8_t *p, size_t cap, size_t *ret_len)
@@ -158,19 +160,40 @@ static int read_keys(int dir, struct credential *c, struct error *err)
     return rc ? rc : digest_all(c, err);
 }
 
+/* Whether that directory is still the Secret's: kubelet removes a former version's files right
+ * after it has swapped the link, and what was read meanwhile may lack keys. */
+static bool is_current(int dir, const char *secrets_dir, const char *name)
+{
+    int now = open_version(secrets_dir, name, NULL);
+    struct stat a, b;
+    bool same = now >= 0 && fstat(dir, &a) == 0 && fstat(now, &b) == 0 && a.st_dev == b.st_dev &&
+                a.st_ino == b.st_ino;
+
+    if (now >= 0)
+        close(now);
+    return same;
+}
+
 int credential_load(const char *secrets_dir, const char *name, struct credential *ret,
                     struct error *err)
 {
     struct credential c = {0};
-    int dir, rc;
+    bool current = false;
+    int dir, rc = -EAGAIN;
 
     if (!secrets_dir)
         return error_set(err, -EINVAL, "secret %s: --secrets DIR is missing", name);
-    dir = open_version(secrets_dir, name, err);
-    if (dir < 0)
-        return dir;
-    rc = read_keys(dir, &c, err);
-    close(dir);
+    for (int attempt = 0; attempt < MAX_ATTEMPTS && !current; attempt++) {
+        credential_done(&c);
+        dir = open_version(secrets_dir, name, err);
+        if (dir < 0)
+            return dir;
+        rc = read_keys(dir, &c, err);
+        current = is_current(dir, secrets_dir, name);
+        close(dir);
+    }
+    if (!current)
+        rc = error_set(err, -EAGAIN, "it changes faster than it can be read");
     if (rc) {
         credential_done(&c);
         return error_prefix(err, rc, "secret %.200s", name);

@@ -22,7 +22,8 @@ struct credential {
 };
 
 /* Reads DIR/NAME/<key>. Where the directory is mounted by Kubernetes, all keys are of one version.
- * -ENOENT (the directory is not there: not mounted), -EINVAL, … with a reason that names files and never what is in them. */
+ * -ENOENT (the directory is not there: not mounted), -EINVAL, … with a reason that names files and
+ * never what is in them. */
 int credential_load(const char *secrets_dir, const char *name, struct credential *ret,
                     struct error *err) MUST_CHECK;
 /* Wipes. Accepts a zeroed one. */

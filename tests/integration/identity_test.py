@@ -674,6 +674,45 @@ class Gate:
                 pass
 
 
+def test_client_certificate_rotates_under_load(idp):
+    """Certificate and key change together, as kubelet exchanges them: no login fails, and the last is of the last."""
+    pg = one_server("cert")
+    try:
+        def fresh():
+            cert, key = (p.read_text() for p in pg.client_certificate(SERVICE))
+            return {"username": SERVICE, "tls.crt": cert, "tls.key": key}
+        with make_guard(pg, target(pg) + policy(), idp.yaml()) as g:
+            g.mount_secret("orders-login", fresh())
+            stop, log = threading.Event(), []
+
+            def drive():
+                while not stop.is_set():
+                    c, reply = startup(g, idp.token())
+                    log.append(reply)
+                    c.close()
+            threads = [threading.Thread(target=drive) for _ in range(4)]
+            for t in threads:
+                t.start()
+            for _ in range(8):
+                have = len(log)
+                run.wait_for(lambda h=have: len(log) > h + 15, 20, what="logins")
+                last = fresh()
+                g.mount_secret("orders-login", last)
+            have = len(log)
+            run.wait_for(lambda: len(log) > have + 15, 20, what="logins")
+            stop.set()
+            for t in threads:
+                t.join(20)
+            assert [r.errors for r in log if r.status != "I"] == [] and len(log) > 120
+            assert {e["method"] for e in auths(g)} == {"certificate (by the guard)"}
+            other, _ = (p.read_text() for p in pg.client_certificate("stranger"))
+            g.mount_secret("orders-login", {**last, "tls.crt": other})
+            refused(g, idp.token())
+            nowhere(last["tls.key"].splitlines()[2], g)
+    finally:
+        pg.close()
+
+
 def test_password_rotates_under_load(server, idp):
     """Logins never stop; once password and Secret have changed, none fails, without a restart."""
     server.sql("create role rolling login password 'rolling-0'", "grant connect on database orders to rolling")

@@ -2,6 +2,7 @@
 """SSH through the guard: a real sshd, real clients."""
 
 import subprocess
+import threading
 import time
 
 import pytest
@@ -393,3 +394,58 @@ def test_sftp_operation_waits_for_approval(sshd, tmp_path):
         g.kubectl_guard("approve", ident, "--reason", "ok")
         assert child.wait(timeout=20) == 0
         assert not (tmp_path / "a").exists()
+
+
+# ---- the guard's key changes ----
+
+def keys_of(sshd, key):
+    return {"ssh-privatekey": key.read_text(), "username": sshd.user}
+
+
+def test_key_rotates_under_load():
+    """Logins never stop. While the server knows both keys none fails; when it forgets the old one before the Secret has the
+    new one, only those fail that were under way between the two."""
+    with Sshd() as own, guard(own, EXEC) as g:
+        stop, log = threading.Event(), []
+
+        def drive():
+            while not stop.is_set():
+                begun = time.monotonic()
+                done = ssh(g, "echo", "in")
+                log.append((begun, time.monotonic(), done.stdout == b"in\n", done.stderr))
+
+        def more(n):
+            have = len(log)
+            r.wait_for(lambda: len(log) > have + n, 60, what="logins")
+        old, windows = own.client_key, []
+        g.mount_secret("box-key", keys_of(own, old))
+        threads = [threading.Thread(target=drive) for _ in range(3)]
+        for t in threads:
+            t.start()
+        for n in range(4):
+            fresh = own.new_key(f"key-{n}")
+            more(4)
+            if n < 2:
+                own.authorize(old, fresh)
+                g.mount_secret("box-key", keys_of(own, fresh))
+                more(6)  # who read the old one has come through
+                own.authorize(fresh)
+            else:
+                begun = time.monotonic()
+                own.authorize(fresh)
+                g.mount_secret("box-key", keys_of(own, fresh))
+                windows.append((begun, time.monotonic()))
+            old = fresh
+        more(6)
+        stop.set()
+        for t in threads:
+            t.join(60)
+        failed = [(a, b, err) for a, b, ok, err in log if not ok]
+        assert len(log) > 40
+        for a, b, err in failed:
+            assert any(a <= end and b >= begun for begun, end in windows), err
+        own.authorize(own.other_key)
+        assert ssh(g, "echo", "in").returncode != 0, "a key that the server does not know was let in"
+        line = old.read_text().splitlines()[2]
+        for text in (g.stderr(), *(p.read_text() for p in g.record_files())):
+            assert line not in text

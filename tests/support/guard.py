@@ -9,6 +9,7 @@ logs and records, and ends it. A sanitizer's finding in its output fails stop().
 """
 
 import http.client
+import itertools
 import json
 import os
 import pathlib
@@ -19,6 +20,9 @@ import subprocess
 
 from . import run as r
 from .netns import GUARD_UID
+
+
+_versions = itertools.count(1)
 
 
 class Guard:
@@ -77,6 +81,23 @@ class Guard:
                 old.unlink()
         for name, text in files.items():
             r.write_file(self.policies / name, text, uid=self.uid, gid=self.gid)
+
+    def mount_secret(self, name, keys):
+        """As kubelet does: all keys of one version, exchanged by one rename. Owned by who runs the tests."""
+        place = self.secrets / name
+        if not (place / "..data").is_symlink():
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+        former = (place / "..data").resolve() if (place / "..data").is_symlink() else None
+        version = place / f"..v{next(_versions)}"
+        for key, value in keys.items():
+            r.write_file(version / key, value, mode=0o600)
+            if not (place / key).is_symlink():
+                (place / key).symlink_to(f"..data/{key}")
+        (place / "..data_tmp").symlink_to(version.name)
+        os.rename(place / "..data_tmp", place / "..data")
+        if former:
+            shutil.rmtree(former)
 
     # ---- life ----
 

@@ -31,6 +31,7 @@ class Sshd:
         authorized = self.dir / "authorized_keys"
         authorized.write_text((self.dir / "client.pub").read_text() if user_key else "")
         authorized.chmod(0o600)
+        self.authorized = authorized
         self.log = self.dir / "log"
         server = next(p for p in ("/usr/lib/openssh/sftp-server", "/usr/libexec/sftp-server",
                                   "internal-sftp") if p == "internal-sftp" or os.path.exists(p))
@@ -63,6 +64,16 @@ Subsystem sftp {server}
         path = self.dir / name
         r.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", path, "-C", name])
         return path
+
+    def authorize(self, *keys):
+        """From now on these keys (paths of their private halves) and no others are let in."""
+        fresh = self.dir / "authorized_keys.new"
+        fresh.write_text("".join(pathlib.Path(f"{k}.pub").read_text() for k in keys))
+        fresh.chmod(0o600)
+        fresh.rename(self.authorized)
+
+    def new_key(self, name):
+        return self._keygen(name, "ed25519")
 
     def __enter__(self):
         if r.is_root():

@@ -14,6 +14,8 @@
 
 #include <fcntl.h>
 #include <ftw.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -166,6 +168,76 @@ static void test_rotation(void **state)
     credential_done(&after);
 }
 
+/* ---- while kubelet exchanges it ---- */
+
+static atomic_bool stop;
+
+static void drop(const char *path)
+{
+    char full[256];
+
+    snprintf(full, sizeof full, "%s/%s", dir, path);
+    (void)remove(full);
+}
+
+/* As kubelet: the new version beside, one rename, then the old one's files. */
+static void exchange(unsigned n)
+{
+    char version[32], path[64], text[32], old[64];
+
+    snprintf(version, sizeof version, "..v%u", n);
+    snprintf(path, sizeof path, "busy/%s", version);
+    make(path);
+    snprintf(text, sizeof text, "name-%u", n);
+    snprintf(path, sizeof path, "busy/%s/username", version);
+    put_text(path, text);
+    snprintf(text, sizeof text, "pass-%u", n);
+    snprintf(path, sizeof path, "busy/%s/password", version);
+    put_text(path, text);
+    make_link(version, "busy/..data");
+    for (int i = 0; n > 0 && i < 3; i++) {
+        static const char *const files[] = {"/username", "/password", ""};
+
+        snprintf(old, sizeof old, "busy/..v%u%s", n - 1, files[i]);
+        drop(old);
+    }
+}
+
+static void *exchange_for_ever(void *arg)
+{
+    (void)arg;
+    for (unsigned n = 1; !stop; n++) {
+        exchange(n);
+        usleep(200);
+    }
+    return NULL;
+}
+
+/* Every read finds all keys, and all of one version. */
+static void test_read_while_exchanged(void **state)
+{
+    pthread_t thread;
+
+    (void)state;
+    make("busy");
+    exchange(0);
+    assert_int_equal(pthread_create(&thread, NULL, exchange_for_ever, NULL), 0);
+    for (int i = 0; i < 5000; i++) {
+        struct credential c = {0};
+        struct error err = {""};
+        char wanted[32];
+
+        if (credential_load(dir, "busy", &c, &err) != 0)
+            fail_msg("read %d: %s", i, err.text);
+        snprintf(wanted, sizeof wanted, "pass-%.20s", c.username[0] ? c.username + 5 : "");
+        if (!bytes_eq_str(secret_bytes(&c.password), wanted))
+            fail_msg("read %d: '%s' with another's password", i, c.username);
+        credential_done(&c);
+    }
+    stop = true;
+    pthread_join(thread, NULL);
+}
+
 static int begin(void **state)
 {
     (void)state;
@@ -191,6 +263,7 @@ int main(void)
         cmocka_unit_test(test_only_one_line_end_is_cut),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_rotation),
+        cmocka_unit_test(test_read_while_exchanged),
     };
 
     return cmocka_run_group_tests(tests, begin, end);
