@@ -160,12 +160,12 @@ def test_ansible_ping(sshd, tmp_path):
         pytest.skip("ansible-core is not installed")
     rules = ["{name: sh, action: Allow, ssh: {requests: [exec, pty]}}",
              "{name: tmp, action: Allow, ssh: {requests: [sftp], paths: ['/root/.ansible/**', "
-             "'/home/*/.ansible/**', '/root', '/home/*']}}"]
+             "'/home/*/.ansible/**']}}"]
     with guard(sshd, *rules) as g:
         args = " ".join(o for o in ssh_options(g) if o != "-F" and o != "none")
         done = subprocess.run(
-            [ansible, "all", "-i", f"127.0.0.1:{g.ports['box']},", "-u", "agent", "-m", "ping",
-             "--ssh-common-args", args], capture_output=True, text=True, timeout=180,
+            [ansible, "all", "-i", f"127.0.0.1:{g.ports['box']},", "-u", sshd.user, "-m", "ping",
+             f"--ssh-common-args={args}"], capture_output=True, text=True, timeout=180,
             cwd=tmp_path, env={**os.environ, "ANSIBLE_HOME": str(tmp_path), "LC_ALL": "C.UTF-8",
                                "ANSIBLE_PYTHON_INTERPRETER": sys.executable})
         assert done.returncode == 0 and '"ping": "pong"' in done.stdout, done.stdout + done.stderr
@@ -181,6 +181,20 @@ def test_pass_through_password(sshd):
         t.close()
         auth = wait_events(g, "auth")
         assert not auth[0]["ok"] and auth[0]["user"] == sshd.user
+
+
+def test_exit_status_over_a_shared_connection(sshd, tmp_path):
+    """A client that has seen end of file closes before the exit status is there."""
+    with guard(sshd, ANY) as g:
+        shared = ["-o", "ControlMaster=auto", "-o", "ControlPersist=30s",
+                  "-o", f"ControlPath={tmp_path}/c"]
+        try:
+            for i in range(15):
+                assert ssh(g, f"echo {i}; exit {i}", options=shared).returncode == i
+                slow = ssh(g, "exec >&- 2>&-; sleep 0.2; exit 7", options=shared)
+                assert slow.returncode == 7
+        finally:
+            subprocess.run(["ssh", "-O", "exit", *shared, "x"], capture_output=True)
 
 
 # ---- masks ----

@@ -465,16 +465,31 @@ static void agent_left(struct channel *c)
     sshchannel_withdraw(c);
     if (c->target && !c->target_closed)
         (void)ssh_channel_close(c->target);
+    send_exit(c);
     if (c->state != CHANNEL_FRESH)
         journal_result(c);
     (void)ssh_channel_close(c->agent);
     c->state = CHANNEL_DONE;
 }
 
+/* A client that has seen the end of the output closes at once; how it ended may still be on the
+ * way, and the client waits for it until we close, too (RFC 4254, 5.3). */
+static bool waits_for_exit(struct channel *c)
+{
+    if (c->state != CHANNEL_RUNNING || !c->agent_eof_sent || c->target_closed || c->exit_sent ||
+        c->exit_status >= 0 || c->exit_signal[0] || !sshleg_alive(&c->relay->target))
+        return false;
+    if (!c->close_passed)
+        (void)ssh_channel_close(c->target);
+    c->close_passed = true;
+    return true;
+}
+
 void sshchannel_pump(struct channel *c)
 {
     if (c->agent_closed && c->state != CHANNEL_DONE) {
-        agent_left(c);
+        if (!waits_for_exit(c))
+            agent_left(c);
         return;
     }
     step_up(c);

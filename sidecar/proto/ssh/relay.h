@@ -71,7 +71,7 @@ struct channel {
     struct sshflow in, out, err; /* agent→target; target→agent */
     struct sshfile *file;        /* CHANNEL_SFTP: what decodes both directions */
     bool agent_eof, agent_closed, target_eof, target_closed;
-    bool target_eof_sent, agent_eof_sent, exit_sent;
+    bool target_eof_sent, agent_eof_sent, exit_sent, close_passed;
     bool in_read;    /* a read of ours is under way: the callback keeps its hands off */
     int exit_status; /* -1: none */
     char exit_signal[32];
