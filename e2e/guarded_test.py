@@ -86,7 +86,7 @@ def test_the_agents_own_address_does_not_matter(w):
     """By the Service's address and by the pod's, as by name: what is no target is closed."""
     service = w.data.get("service", "orders-db")["spec"]["clusterIP"]
     answer = w.agent.psql("select 1", "-d", f"hostaddr={service} sslmode=require")
-    assert answer.code == 0, answer  # the name of the target resolves to this address
+    assert answer.code == 0, str(answer)  # the name of the target resolves to this address
     pod = w.data.get("pod", "orders-db")["status"]["podIP"]
     assert w.agent.psql("select 1", "-d", f"host={pod} sslmode=disable").code != 0
 
@@ -102,7 +102,7 @@ def test_an_update_waits_for_one_of_the_approvers(w, tail):
     assert not w.db.saw("id = 7", since=mark)
 
     refused = w.carol.guard("approve", name, namespace=w.ns.name)
-    assert refused.code == 1 and "dba" in refused.text, refused
+    assert refused.code == 1 and "dba" in refused.text, str(refused)
     assert pending(w.ns, "where id = 7")
     assert update.poll() is None and not w.db.saw("id = 7", since=mark)
 
@@ -142,7 +142,7 @@ def test_two_people_are_two_people(w):
     name = pending(w.ns, "(100")["metadata"]["name"]
     w.alice.guard("approve", name, namespace=w.ns.name, check=True)
     again = w.alice.guard("approve", name, namespace=w.ns.name)
-    assert again.code == 1 and "already" in again.text, again
+    assert again.code == 1 and "already" in again.text, str(again)
     assert insert.poll() is None and w.db.sql("select count(*) from orders where id = 100") == "0"
     w.dan.guard("approve", name, namespace=w.ns.name, check=True)
     code, output = finish(insert)

@@ -168,7 +168,7 @@ def test_rotated_certificates_fail_no_pod(agents):
             assert time.monotonic() < deadline, "the CA was not replaced"
             answer = support.kubectl("create", "--dry-run=server", "-f", "-", namespace=agents.name, check=False,
                                      input=json.dumps(agent_pod(f"p{n}")))
-            assert answer.code == 0, answer
+            assert answer.code == 0, str(answer)
             n += 1
     finally:
         support.install_chart()
