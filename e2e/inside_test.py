@@ -33,8 +33,9 @@ def token_claims(token):
 
 
 def test_the_only_token_is_for_the_guard(w):
-    found = w.agent.run("bash", "-c", "grep -rlsE 'eyJ[A-Za-z0-9_-]{20,}' /var/run /run /etc /tmp /home 2>/dev/null").out.split()
-    tokens = {w.agent.run("cat", f).out.strip() for f in found}
+    found = w.agent.run("bash", "-c", "grep -rohsIE 'eyJ[A-Za-z0-9_-]{20,}[.]eyJ[A-Za-z0-9_-]{20,}[.][A-Za-z0-9_-]{20,}' "
+                        "/var/run /run /etc /tmp /home /root 2>/dev/null").out.split()
+    tokens = set(found)
     assert tokens, "the agent has no token for the guard"
     for t in tokens:
         assert token_claims(t)["aud"] == ["chaperone"]
@@ -57,10 +58,10 @@ def test_the_service_account_directory_is_the_guards(w):
 
 def test_no_secret_and_no_key_is_readable(w):
     find = "find / -xdev \\( -path /proc -o -path /sys \\) -prune -o -type f -readable -print0 2>/dev/null | " \
-        "xargs -0 grep -ls -e 'BEGIN EC PRIVATE' -e 'BEGIN PRIVATE' -- 2>/dev/null"
+        "xargs -0 grep -lsIE -e '^-----BEGIN ([A-Z]+ )?PRIVATE KEY-----' -- 2>/dev/null"
     assert w.agent.run("bash", "-c", find, deadline=120).out == ""
     mounts = w.agent.run("cat", "/proc/mounts").out
-    for private in ("/etc/chaperone", "/var/lib/chaperone", "/var/run/secrets/chaperone", "/trust "):
+    for private in ("/etc/chaperone", "/var/lib/chaperone", "/var/run/secrets/chaperone", " /trust "):
         assert private not in mounts
     assert w.agent.run("ls", "/run/chaperone/control.sock").code != 0
 

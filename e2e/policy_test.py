@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policies through the API server: in force within 2 s on open connections, refused when wrong, and with a status."""
 
+import contextlib
 import json
 import time
 
@@ -36,16 +37,19 @@ class Session:
         self.n = 0
 
     def ask(self, sql):
-        """(seconds, output) of one statement."""
+        """(seconds, output) of one statement; of a session that the guard has ended, what psql said."""
         self.n += 1
         mark, begun, at = f"--{self.n}--", time.monotonic(), len(self.lines)
-        self.process.stdin.write(f"{sql};\n\\echo {mark}\n")
-        self.process.stdin.flush()
-        wait_for(lambda: any(mark in line for line in self.lines[at:]), 20, f"an answer to {sql}", interval=0.01)
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(f"{sql};\n\\echo {mark}\n")
+            self.process.stdin.flush()
+        wait_for(lambda: any(mark in line for line in self.lines[at:]) or self.process.poll() is not None, 20,
+                 f"an answer to {sql}", interval=0.01)
         return time.monotonic() - begun, "".join(self.lines[at:])
 
     def close(self):
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait(timeout=10)
 
 
