@@ -129,7 +129,7 @@ def test_a_minute_without_the_api_server(guarded):
             time.sleep(1)  # the minute itself, not a wait for something
         ended = int(time.time())
     log = agent.run("cat", "/tmp/log", check=True).out
-    during = rounds_between(log, begun + 10, ended)
+    during = rounds_between(log, begun, ended)[1:]  # the first may have begun before
     assert len(during) >= 3, log[-3000:]
     for r in during:
         assert "count 20" in r, r
@@ -157,9 +157,10 @@ def rounds_between(log, begin, end):
 # ---- certificates ----
 
 def test_rotated_certificates_fail_no_pod(agents):
-    """Leaf and CA replaced several times over while pods are created without a pause."""
-    times = "webhook.certificateTimes"
-    support.install_chart("--set", f"{times}.caLifetime=120s,{times}.renewBefore=100s,{times}.overlap=5s,{times}.leafLifetime=20s")
+    """The CA, made for a year, is due at once when it is to be renewed 400 days before its end; leaves last 20 s. Meanwhile pods are
+    created without a pause."""
+    times = "certificates.times"
+    support.install_chart("--set", f"{times}.caLifetime=800d,{times}.renewBefore=400d,{times}.overlap=5s,{times}.leafLifetime=20s")
     try:
         wait_webhook(2)
         first = support.get("secret", "chaperone-webhook-ca", SYSTEM)["data"]["ca.crt"]
