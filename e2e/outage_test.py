@@ -160,7 +160,7 @@ def test_rotated_certificates_fail_no_pod(agents):
     """The CA, made for a year, is due at once when it is to be renewed 400 days before its end; leaves last 20 s. Meanwhile pods are
     created without a pause."""
     times = "certificates.times"
-    support.install_chart("--set", f"{times}.caLifetime=800d,{times}.renewBefore=400d,{times}.overlap=5s,{times}.leafLifetime=20s")
+    support.install_chart("--set", f"{times}.caLifetime=19200h,{times}.renewBefore=9600h,{times}.overlap=5s,{times}.leafLifetime=20s")
     try:
         wait_webhook(2)
         first = support.get("secret", "chaperone-webhook-ca", SYSTEM)["data"]["ca.crt"]

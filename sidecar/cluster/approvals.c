@@ -92,15 +92,17 @@ static void add_task(struct clusterapprovals *a, enum task_kind kind, const char
     pthread_cond_signal(&a->more);
 }
 
-/* The first that is due, taken out; else *wait_ms says when to look again. Under the lock. */
-static struct task *next_task(struct clusterapprovals *a, uint64_t *wait_ms)
+/* The first of that kind that is due, taken out; else *wait_ms says when to look again. Under the
+ * lock. */
+static struct task *due_task(struct clusterapprovals *a, enum task_kind kind, uint64_t *wait_ms)
 {
     uint64_t now = clock_mono_ms();
 
-    *wait_ms = 60000;
     for (struct task **at = &a->tasks; *at; at = &(*at)->next) {
         struct task *t = *at;
 
+        if (t->kind != kind)
+            continue;
         if (t->due_ms <= now) {
             *at = t->next;
             a->n_tasks--;
@@ -110,6 +112,16 @@ static struct task *next_task(struct clusterapprovals *a, uint64_t *wait_ms)
             *wait_ms = t->due_ms - now;
     }
     return NULL;
+}
+
+/* A statement waits behind an ask; nobody waits for an expiry. Under the lock. */
+static struct task *next_task(struct clusterapprovals *a, uint64_t *wait_ms)
+{
+    struct task *t;
+
+    *wait_ms = 60000;
+    t = due_task(a, TASK_ASK, wait_ms);
+    return t ? t : due_task(a, TASK_EXPIRE, wait_ms);
 }
 
 /* It has been tried. False: it is not to be tried again, and is the caller's. */
@@ -274,13 +286,21 @@ static int create(struct clusterapprovals *a, const struct task *t, struct error
     return rc;
 }
 
+/* For a moment nothing new is asked: it is refused at once instead of when its own call fails. */
+static void nobody_answers(struct clusterapprovals *a)
+{
+    pthread_mutex_lock(&a->lock);
+    a->away_until_ms = clock_mono_ms() + AWAY_MS;
+    pthread_mutex_unlock(&a->lock);
+}
+
 /* When one cannot be asked for want of a server, neither can those behind it. */
 static void fail_asks(struct clusterapprovals *a, struct task *first, const char *why)
 {
     struct task *failed = first, *t;
 
+    nobody_answers(a);
     pthread_mutex_lock(&a->lock);
-    a->away_until_ms = clock_mono_ms() + AWAY_MS;
     for (struct task **at = &a->tasks; *at;) {
         t = *at;
         if (t->kind != TASK_ASK) {
@@ -349,6 +369,8 @@ static void do_expire(struct clusterapprovals *a, struct task *t)
     int rc = call(a, "PATCH", t->id, BYTES("{\"status\":{\"phase\":\"Expired\"}}"), &err);
     uint64_t wait = (uint64_t)ASK_PAUSE_MS << (t->tries < 8 ? t->tries : 8);
 
+    if (rc && kube_is_transient(rc))
+        nobody_answers(a);
     /* -EINVAL, -EACCES: somebody decided meanwhile, or time ran out; either way it is over. */
     if (put_back(a, t, rc && kube_is_transient(rc) && ++t->tries < EXPIRE_TRIES,
                  wait < EXPIRE_CAP_MS ? wait : EXPIRE_CAP_MS))
