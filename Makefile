@@ -44,7 +44,7 @@ LDFLAGS_ALL  = -pthread -pie $(LDOPT_$(VARIANT)) $(LDFLAGS)
 # ---- sources ----
 LIB_DIRS := src-common sidecar/net sidecar/session sidecar/identity sidecar/policy sidecar/mask \
 	sidecar/record sidecar/approval sidecar/control sidecar/sql sidecar/proto sidecar/proto/postgres \
-	sidecar/proto/ssh sidecar/cluster src-common/kube
+	sidecar/proto/ssh sidecar/proto/kube sidecar/cluster src-common/kube
 LIB_SRC  := $(foreach d,$(LIB_DIRS),$(wildcard $(d)/*.c)) $(filter-out webhook/main.c,$(wildcard webhook/*.c))
 WEBHOOK_SRC := webhook/main.c
 GUARD_SRC   := sidecar/main.c $(wildcard sidecar/guard_*.c)

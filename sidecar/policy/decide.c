@@ -3,6 +3,7 @@
  * beats an approval beats a permission, nothing is a refusal), and the worst object decides for
  * the whole message.
  */
+#include "decide_kube.h"
 #include "decide_ssh.h"
 #include "reason.h"
 #include "ruleindex.h"
@@ -134,6 +135,26 @@ static struct judgement judge_ssh(const struct court *c, const struct ssh_act *a
     return j;
 }
 
+static struct judgement judge_kube(const struct court *c, const struct kube_act *act)
+{
+    const struct policy_view *v = c->view;
+    struct opinion sum = {0};
+    struct judgement j;
+
+    for (size_t i = 0; i < v->n; i++) {
+        const struct view_policy *p = &v->policies[i];
+        struct opinion one = {0};
+
+        if (!hears(c, p))
+            continue;
+        policy_kube_opinion(p->policy, v->target_name, act, &one);
+        add(&sum, &one, c->all ? p->grants_among_all : p->grants);
+    }
+    j = settle(&sum, !act->discovery);
+    j.kube = act;
+    return j;
+}
+
 static void keep_worst(struct judgement *worst, const struct judgement *j)
 {
     bool worse = j->verdict < worst->verdict;
@@ -153,6 +174,11 @@ static void judge_statement(const struct court *c, const struct statement *s,
 
     if (s->ssh) {
         j = judge_ssh(c, s->ssh);
+        keep_worst(worst, &j);
+        return;
+    }
+    if (s->kube) {
+        j = judge_kube(c, s->kube);
         keep_worst(worst, &j);
         return;
     }

@@ -91,7 +91,7 @@ bool policy_ssh_path_matches(const char *pattern, const char *path)
 
 /* ---- rules ---- */
 
-static bool template_matches(const struct array *template, const struct ssh_command *c)
+bool policy_ssh_template_matches(const struct array *template, const struct ssh_command *c)
 {
     const char *const *words = template->items;
     bool rest = strcmp(words[template->n - 1], "...") == 0;
@@ -111,7 +111,7 @@ static bool any_template(const struct ssh_match *m, const struct ssh_command *c)
     const struct array *templates = m->argv.items;
 
     for (size_t i = 0; i < m->argv.n; i++) {
-        if (template_matches(&templates[i], c))
+        if (policy_ssh_template_matches(&templates[i], c))
             return true;
     }
     return false;

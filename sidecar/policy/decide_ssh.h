@@ -19,3 +19,6 @@ void policy_ssh_opinion(const struct policy *policy, const struct ssh_act *act, 
 bool policy_ssh_word_matches(const char *pattern, const char *word);
 /* A canonical path against a pattern; "DIR/ **" (without the blank) covers DIR itself, too. */
 bool policy_ssh_path_matches(const char *pattern, const char *path);
+/* A whole command line against a template (struct array of const char *), which may end with "...".
+ */
+bool policy_ssh_template_matches(const struct array *template, const struct ssh_command *c);

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What rules match: the sections sql and kube. (ssh: match_ssh.c)
+ * What rules match: the section sql. (match_kube.c, match_ssh.c)
  */
 #include "model.h"
-
-#include <ctype.h>
 
 static int allocate(const struct place *at, size_t size, void *out)
 {
@@ -123,93 +121,4 @@ int match_parse_sql(const struct place *at, void *out)
     if (rc || (rc = place_fields(at, fields, ARRAY_LEN(fields), *ret)))
         return rc;
     return check_sql(at, *ret);
-}
-
-/* ---- kube ---- */
-
-static int verb_parse(const struct place *at, void *out)
-{
-    static const struct word words[] = {
-        {"get", 0},     {"list", 0},  {"watch", 0},  {"create", 0},
-        {"update", 0},  {"patch", 0}, {"delete", 0}, {"deletecollection", 0},
-        {"connect", 0}, {"*", 0},
-    };
-    unsigned ignored;
-    int rc = place_word(at, "verb", words, ARRAY_LEN(words), &ignored);
-
-    return rc ? rc : pattern_parse_glob(at, out);
-}
-
-/* `more` are the signs allowed beside lower-case letters, digits and stars. */
-static int kube_name(const struct place *at, const char *what, const char *more, void *out)
-{
-    int rc = place_expect(at, NODE_STRING);
-
-    if (rc)
-        return rc;
-    for (const char *t = at->node->text; *t; t++) {
-        if (!islower((unsigned char)*t) && !isdigit((unsigned char)*t) && *t != '*' &&
-            !strchr(more, *t))
-            return place_error(at, "'%.64s' is no %s", at->node->text, what);
-    }
-    return pattern_parse_glob(at, out);
-}
-
-static int resource_parse(const struct place *at, void *out)
-{
-    const char *text = at->node->text, *slash = text ? strchr(text, '/') : NULL;
-
-    if (slash && (slash == text || !slash[1] || strchr(slash + 1, '/')))
-        return place_error(at, "'%.64s' is no resource such as pods or pods/log", text);
-    return kube_name(at, "resource such as pods or pods/log", "-/.", out);
-}
-
-static int group_parse(const struct place *at, void *out)
-{
-    struct pattern *ret = out;
-
-    if (at->node->type == NODE_STRING && !*at->node->text) { /* the core group */
-        *ret = (struct pattern){PATTERN_EXACT, ""};
-        return 0;
-    }
-    return kube_name(at, "API group", "-.", out);
-}
-
-static int kube_namespace_parse(const struct place *at, void *out)
-{
-    return kube_name(at, "namespace", "-", out);
-}
-
-static int object_name_parse(const struct place *at, void *out)
-{
-    return kube_name(at, "name of an object", "-.:", out);
-}
-
-#define PATTERN_LIST(name, item)                                                                   \
-    static int name(const struct place *at, void *out)                                             \
-    {                                                                                              \
-        static const struct array_of of = {sizeof(struct pattern), item, false};                   \
-                                                                                                   \
-        return place_array(at, &of, out);                                                          \
-    }
-
-PATTERN_LIST(verbs_parse, verb_parse)
-PATTERN_LIST(resources_parse, resource_parse)
-PATTERN_LIST(groups_parse, group_parse)
-PATTERN_LIST(kube_namespaces_parse, kube_namespace_parse)
-PATTERN_LIST(object_names_parse, object_name_parse)
-
-int match_parse_kube(const struct place *at, void *out)
-{
-    static const struct field fields[] = {
-        {"verbs", verbs_parse, offsetof(struct kube_match, verbs)},
-        {"resources", resources_parse, offsetof(struct kube_match, resources), .required = true},
-        {"groups", groups_parse, offsetof(struct kube_match, groups)},
-        {"namespaces", kube_namespaces_parse, offsetof(struct kube_match, namespaces)},
-        {"names", object_names_parse, offsetof(struct kube_match, names)},
-    };
-    struct kube_match **ret = out;
-    int rc = allocate(at, sizeof **ret, ret);
-
-    return rc ? rc : place_fields(at, fields, ARRAY_LEN(fields), *ret);
 }

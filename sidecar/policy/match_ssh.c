@@ -66,7 +66,7 @@ static int template_parse(const struct place *at, void *out)
     return 0;
 }
 
-static int argv_parse(const struct place *at, void *out)
+int match_parse_argv(const struct place *at, void *out)
 {
     static const struct array_of of = {sizeof(struct array), template_parse, false};
 
@@ -131,7 +131,7 @@ int match_parse_ssh(const struct place *at, void *out)
 {
     static const struct field fields[] = {
         {"requests", requests_parse, offsetof(struct ssh_match, requests), .required = true},
-        {"argv", argv_parse, offsetof(struct ssh_match, argv)},
+        {"argv", match_parse_argv, offsetof(struct ssh_match, argv)},
         {"paths", paths_parse, offsetof(struct ssh_match, paths)},
         {"access", access_parse, offsetof(struct ssh_match, access)},
         {"hazards", hazards_parse, offsetof(struct ssh_match, hazards)},

@@ -24,6 +24,11 @@ struct sql_match {
 
 struct kube_match {
     struct array verbs, resources, groups, namespaces, names; /* struct pattern; none: any */
+    struct array urls;                                        /* struct pattern: non-resource */
+    struct array argv;   /* struct array of const char *: whole command lines of pods/exec */
+    struct array fields; /* const char *: what a Mask rule masks */
+    struct array env;    /* struct pattern: names of variables whose values are masked */
+    unsigned dry_run;    /* only requests that store nothing */
 };
 
 struct ssh_match {
@@ -168,6 +173,7 @@ place_parser rule_parse;            /* struct rule */
 place_parser match_parse_sql;       /* struct sql_match * */
 place_parser match_parse_kube;      /* struct kube_match * */
 place_parser match_parse_ssh;       /* struct ssh_match * */
+place_parser match_parse_argv;      /* struct array of struct array of const char * */
 place_parser rule_parse_approval;   /* struct approval_settings * */
 place_parser subject_parse;         /* struct subject */
 place_parser cluster_subject_parse; /* struct subject */

@@ -212,3 +212,23 @@ void policy_decide(const struct policy_view *v, const struct statement *statemen
 /* Detectors that do not apply to the output of an SSH request, because a rule that permits it says
  * `output: AsIs`. */
 uint32_t policy_ssh_exempt(const struct policy_view *v, const struct ssh_act *act);
+
+/* ---- masks of answers of an API server ---- */
+
+/* One Mask rule that may concern an answer to the request. */
+struct kube_mask {
+    const char *rule;
+    const char *const *fields; /* paths, NULL-terminated; NULL, and no env: data, stringData and
+                                  binaryData */
+    const void *env, *names, *namespaces; /* for the functions below */
+};
+
+/* Writes at most max; returns how many there are. */
+size_t policy_kube_masks(const struct policy_view *v, const struct kube_act *act,
+                         struct kube_mask *ret, size_t max);
+/* Whether an object in the answer is meant; "" for what it does not say. */
+bool policy_kube_mask_covers(const struct kube_mask *m, const char *namespace_, const char *name);
+/* Whether the values of an environment variable of that name are masked. */
+bool policy_kube_mask_env(const struct kube_mask *m, const char *variable);
+/* Whether the rule names variables at all. */
+bool policy_kube_mask_has_env(const struct kube_mask *m);

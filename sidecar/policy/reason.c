@@ -77,12 +77,27 @@ static void ssh_words(const struct ssh_act *a, char *out, size_t n)
     }
 }
 
+static void kube_words(const struct kube_act *a, char *out, size_t n)
+{
+    const char *slash = a->subresource[0] ? "/" : "", *dot = a->group[0] ? "." : "";
+    bool in = a->namespace_[0] && strcmp(a->resource, "namespaces") != 0;
+
+    if (!a->resource[0])
+        snprintf(out, n, "%.16s %.140s", a->verb, a->url);
+    else
+        snprintf(out, n, "%.16s %.30s%s%.16s%s%.24s%s%.30s%s%.30s%s", a->verb, a->resource, slash,
+                 a->subresource, dot, a->group, a->name[0] ? " " : "", a->name, in ? " in " : "",
+                 in ? a->namespace_ : "", a->dry_run ? " (dry run)" : "");
+}
+
 static void what_words(const struct judgement *j, char *out, size_t n)
 {
     const struct object *o = j->object;
 
     if (j->ssh)
         ssh_words(j->ssh, out, n);
+    else if (j->kube)
+        kube_words(j->kube, out, n);
     else if (j->function)
         snprintf(out, n, "calling %.100s", j->function);
     else if (!o || o->op >= OP_COUNT || (o->op == OP_UNKNOWN && !o->name))
@@ -139,7 +154,14 @@ static void unmatched(const struct policy_view *v, const struct judgement *j, bo
 
     what_words(j, what, sizeof what);
     policy_words(v, all, whose, sizeof whose);
-    if (j->function)
+    if (j->kube && j->kube->risk)
+        say(d, "%s: %s; only a RequireApproval rule of %s could permit it", what, j->kube->risk,
+            whose);
+    else if (j->kube && j->kube->unguarded_pods)
+        say(d,
+            "%s starts pods outside of the agent's namespace: no rule of %s names that namespace",
+            what, whose);
+    else if (j->function)
         say(d, "%s, which may do more than compute: no rule of %s names it in functions", what,
             whose);
     else if (j->object && j->object->sensitive)

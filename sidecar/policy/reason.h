@@ -12,6 +12,7 @@ struct judgement {
     const struct object *object; /* what was judged … */
     const char *function;        /* … or what was called; NULL: neither */
     const struct ssh_act *ssh;   /* … or what an SSH client asked for */
+    const struct kube_act *kube; /* … or a request to an API server */
 };
 
 /* Writes d->reason. `all`: policies in mode Audit were asked too. */

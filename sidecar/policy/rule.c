@@ -180,6 +180,24 @@ static int check_protocol(const struct place *at, const struct rule *r)
     return rc;
 }
 
+static int refuse_in_kube(const struct place *at, const char *field, const char *why)
+{
+    struct place kube;
+
+    return place_find(at, "kube", &kube) ? refuse_field(&kube, field, why) : 0;
+}
+
+/* A Mask is about what is shown, not about what is done. */
+static int check_kube_mask(const struct place *at)
+{
+    static const char *const not_here[] = {"verbs", "nonResourceURLs", "argv", "dryRun"};
+    int rc = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(not_here) && rc == 0; i++)
+        rc = refuse_in_kube(at, not_here[i], "not in a Mask rule: it masks every answer");
+    return rc;
+}
+
 static int check_mask(const struct place *at, const struct rule_spec *spec)
 {
     static const char columns_only[] = "a Mask rule has only sql.columns; other rules decide on "
@@ -197,6 +215,8 @@ static int check_mask(const struct place *at, const struct rule_spec *spec)
         if ((rc = refuse_in_sql(at, not_here[i], columns_only)))
             return rc;
     }
+    if (r->kube && (rc = check_kube_mask(at)))
+        return rc;
     if (r->sql || !place_find(at, "mask", &mask))
         return 0;
     rc = refuse_field(&mask, "predicates", of_columns);
@@ -223,7 +243,9 @@ static int check_decision(const struct place *at, const struct rule *r)
 
     if ((rc = refuse_field(at, "mask", "only in a rule with action Mask")) ||
         (rc = refuse_field(at, "values", "only in a rule with action Mask")) ||
-        (rc = refuse_in_sql(at, "columns", "only in a rule with action Mask")))
+        (rc = refuse_in_sql(at, "columns", "only in a rule with action Mask")) ||
+        (rc = refuse_in_kube(at, "fields", "only in a rule with action Mask")) ||
+        (rc = refuse_in_kube(at, "env", "only in a rule with action Mask")))
         return rc;
     if (!r->sql && !r->kube && !r->ssh)
         return place_error(at, "a rule needs sql, kube or ssh");

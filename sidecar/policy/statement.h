@@ -134,8 +134,25 @@ struct ssh_act {
     unsigned access; /* bits of enum ssh_access; 0: metadata, permitted with any access */
 };
 
+/* ---- Kubernetes ---- */
+
+/* One request to an API server, in the API server's words; "" where it has none. */
+struct kube_act {
+    const char *verb;     /* as policies write it: connect for exec, attach, port-forward, proxy */
+    const char *api_verb; /* as the API server derives it from method and path */
+    const char *group, *version, *resource, *subresource, *namespace_, *name;
+    const char *url;                   /* of a non-resource request; then `resource` is "" */
+    const struct ssh_command *command; /* of exec; NULL: none */
+    const char *risk;    /* what in a pod's template an Allow does not cover, or NULL */
+    bool list;           /* names no single object: list, watch, deletecollection */
+    bool discovery;      /* tells which APIs there are, and no more */
+    bool dry_run;        /* nothing is stored */
+    bool unguarded_pods; /* starts pods in a namespace that is not the agent's */
+};
+
 struct statement {
-    const struct ssh_act *ssh; /* when set, all that follows but `denied` is empty */
+    const struct ssh_act *ssh;   /* when set, all that follows but `denied` is empty */
+    const struct kube_act *kube; /* the same */
     const struct object *objects;
     size_t n_objects;
     /* Functions, operators and procedures that are not known to be pure built-ins, as

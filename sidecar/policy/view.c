@@ -130,6 +130,7 @@ int policy_view_new(struct policy_snapshot *s, const struct agent *agent,
         return -ENOMEM;
     atomic_init(&v->refs, 1);
     v->snapshot = policy_snapshot_ref(s);
+    v->target_name = target->name;
     select_policies(v, agent, target, database);
     settle_grants(v);
     settle_recording(v);

@@ -24,7 +24,8 @@ struct policy_view {
     struct column_mask *masks;
     size_t n_masks;
     bool any_enforce, any_audit;
-    char nobody[256]; /* why an empty view denies */
+    const char *target_name; /* in the snapshot, or as long as the process */
+    char nobody[256];        /* why an empty view denies */
     size_t n;
     struct view_policy policies[];
 };

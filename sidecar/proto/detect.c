@@ -4,6 +4,7 @@
  */
 #include "proto.h"
 
+#include "sidecar/proto/kube/kube.h"
 #include "sidecar/proto/postgres/postgres.h"
 #include "sidecar/proto/ssh/ssh.h"
 #include "sidecar/proto/tcp.h"
@@ -12,7 +13,7 @@ const struct proto_ops *proto_detect(const struct session *s)
 {
     static const struct proto_ops *const table[] = {
         [TARGET_UNKNOWN] = NULL,       [TARGET_POSTGRES] = &postgres_ops,
-        [TARGET_SSH] = &ssh_guard_ops, [TARGET_KUBERNETES] = NULL,
+        [TARGET_SSH] = &ssh_guard_ops, [TARGET_KUBERNETES] = &kube_guard_ops,
         [TARGET_TCP] = &tcp_ops,
     };
 

@@ -30,6 +30,9 @@ struct guard {
     char identity[300];      /* "system:serviceaccount:NS:SA" or what stands for it */
     const char *secrets_dir; /* or NULL */
     bool has_issuers;        /* false: no tokens are taken */
+    /* In a cluster: its API server, and what stands for --secrets there. NULL: none. */
+    const struct target *kubernetes;
+    const char *kubernetes_secrets;
     unsigned max_sessions;
     unsigned handshake_timeout_ms;
     unsigned policy_stale_after_ms;

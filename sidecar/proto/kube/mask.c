@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Masking of objects.
+ */
+#include "mask.h"
+
+#include <errno.h>
+#include <json-c/json_tokener.h>
+#include <json-c/linkhash.h>
+#include <stdio.h>
+
+#define LAST_APPLIED "kubectl.kubernetes.io/last-applied-configuration"
+#define MAX_DEPTH    200
+#define PLAIN        (JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
+
+int kubemask_init(struct kubemask *m, const struct policy_view *v, const struct kube_act *act,
+                  const struct masker *masker)
+{
+    uint32_t detectors = policy_view_detectors(v);
+    int rc = 0;
+
+    *m = (struct kubemask){.masker = masker};
+    m->secrets = !act->group[0] && strcmp(act->resource, "secrets") == 0;
+    m->n_rules = policy_kube_masks(v, act, m->rules, KUBEMASK_RULES);
+    if (m->n_rules > KUBEMASK_RULES)
+        return -E2BIG;
+    for (unsigned d = 0; d < DETECTOR_COUNT; d++)
+        m->methods[d] = policy_view_detector_method(v, d);
+    if (detectors)
+        rc = detector_set_get(detectors, &m->detectors, NULL);
+    if (rc == 0 && detectors)
+        rc = detect_scratch_new(&m->scratch);
+    return rc;
+}
+
+void kubemask_done(struct kubemask *m)
+{
+    detector_set_unref(m->detectors);
+    detect_scratch_free(m->scratch);
+    *m = (struct kubemask){0};
+}
+
+bool kubemask_idle(const struct kubemask *m)
+{
+    return !m->secrets && m->n_rules == 0 && !m->detectors;
+}
+
+static struct json_object *member(struct json_object *o, const char *key)
+{
+    struct json_object *found = NULL;
+
+    return json_object_is_type(o, json_type_object) && json_object_object_get_ex(o, key, &found)
+               ? found
+               : NULL;
+}
+
+static const char *text_of(struct json_object *o, const char *key)
+{
+    struct json_object *v = member(o, key);
+
+    return json_object_is_type(v, json_type_string) ? json_object_get_string(v) : "";
+}
+
+/* ---- replacing ---- */
+
+/* A string becomes another; what else there is becomes a string. */
+static int redact(struct kubemask *m, struct json_object *parent, const char *key,
+                  struct json_object *value, const char *with)
+{
+    m->masked++;
+    if (json_object_is_type(value, json_type_string))
+        return json_object_set_string(value, with) ? 0 : -ENOMEM;
+    return json_object_object_add(parent, key, json_object_new_string(with)) == 0 ? 0 : -ENOMEM;
+}
+
+static int redact_members(struct kubemask *m, struct json_object *o, const char *with)
+{
+    int rc = 0;
+
+    if (!json_object_is_type(o, json_type_object))
+        return 0;
+    json_object_object_foreach(o, key, value)
+    {
+        if (value && rc == 0)
+            rc = redact(m, o, key, value, with);
+    }
+    return rc;
+}
+
+/* data of an object: all of it, whatever it is. A shape that it should not have is removed. */
+static int redact_map(struct kubemask *m, struct json_object *o, const char *key, const char *with)
+{
+    struct json_object *map = member(o, key);
+
+    if (!map)
+        return 0;
+    if (!json_object_is_type(map, json_type_object))
+        return redact(m, o, key, map, MASK_REDACTED);
+    return redact_members(m, map, with);
+}
+
+/* ---- by path ---- */
+
+/* One step of ".a", ".*", "[*]", "['a']"; what follows is returned. */
+static const char *next_step(const char *path, char *name, size_t size)
+{
+    size_t n;
+
+    if (*path == '.') {
+        n = strcspn(path + 1, ".[");
+        snprintf(name, size, "%.*s", (int)n, path + 1);
+        return path + 1 + n;
+    }
+    if (strncmp(path, "['", 2) == 0) {
+        const char *end = strstr(path + 2, "']");
+
+        snprintf(name, size, "%.*s", (int)(end - path - 2), path + 2);
+        return end + 2;
+    }
+    snprintf(name, size, "*");
+    return path + 3;
+}
+
+static int redact_path(struct kubemask *m, struct json_object *o, const char *path);
+
+static int redact_step(struct kubemask *m, struct json_object *parent, const char *key,
+                       struct json_object *value, const char *rest)
+{
+    if (*rest)
+        return redact_path(m, value, rest);
+    return value ? redact(m, parent, key, value, MASK_REDACTED) : 0;
+}
+
+static int redact_elements(struct kubemask *m, struct json_object *list, const char *rest)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < json_object_array_length(list) && rc == 0; i++) {
+        struct json_object *e = json_object_array_get_idx(list, i);
+
+        if (*rest)
+            rc = redact_path(m, e, rest);
+        else if (json_object_array_put_idx(list, i, json_object_new_string(MASK_REDACTED)) != 0)
+            rc = -ENOMEM;
+        m->masked += !*rest;
+    }
+    return rc;
+}
+
+static int redact_path(struct kubemask *m, struct json_object *o, const char *path)
+{
+    char name[256];
+    const char *rest = next_step(path, name, sizeof name);
+    bool all = strcmp(name, "*") == 0;
+    int rc = 0;
+
+    if (json_object_is_type(o, json_type_array))
+        return all ? redact_elements(m, o, rest) : 0;
+    if (!json_object_is_type(o, json_type_object))
+        return 0;
+    json_object_object_foreach(o, key, value)
+    {
+        if (rc == 0 && (all || strcmp(key, name) == 0))
+            rc = redact_step(m, o, key, value, rest);
+    }
+    return rc;
+}
+
+/* ---- variables ---- */
+
+static int redact_variable(struct kubemask *m, const struct kube_mask *rule, struct json_object *e)
+{
+    struct json_object *value = member(e, "value");
+
+    if (!value || !policy_kube_mask_env(rule, text_of(e, "name")))
+        return 0;
+    return redact(m, e, "value", value, MASK_REDACTED);
+}
+
+/* Every list that is called env, wherever it is: pods are inside of many kinds. */
+static int redact_env(struct kubemask *m, const struct kube_mask *rule, struct json_object *o,
+                      bool is_env)
+{
+    int rc = 0;
+
+    if (json_object_is_type(o, json_type_object)) {
+        json_object_object_foreach(o, key, value)
+        {
+            if (rc == 0)
+                rc = redact_env(m, rule, value, strcmp(key, "env") == 0);
+        }
+    } else if (json_object_is_type(o, json_type_array)) {
+        for (size_t i = 0; i < json_object_array_length(o) && rc == 0; i++) {
+            struct json_object *e = json_object_array_get_idx(o, i);
+
+            rc = is_env ? redact_variable(m, rule, e) : redact_env(m, rule, e, false);
+        }
+    }
+    return rc;
+}
+
+/* ---- values ---- */
+
+static int mask_string(struct kubemask *m, struct json_object *s)
+{
+    struct bytes text = bytes_of(json_object_get_string(s), (size_t)json_object_get_string_len(s));
+    struct buffer out;
+    bool changed = false;
+    int rc;
+
+    buffer_init(&out, 65536 + 8 * text.len);
+    rc = detect_mask_text(m->detectors, m->scratch, m->masker, m->methods, text, &out, &changed);
+    if (rc == 0 && changed) {
+        m->masked++;
+        if (!json_object_set_string_len(s, (const char *)out.p + out.start, (int)buffer_len(&out)))
+            rc = -ENOMEM;
+    }
+    buffer_wipe(&out);
+    return rc;
+}
+
+static int mask_strings(struct kubemask *m, struct json_object *o)
+{
+    int rc = 0;
+
+    if (json_object_is_type(o, json_type_string))
+        return mask_string(m, o);
+    if (json_object_is_type(o, json_type_object)) {
+        json_object_object_foreach(o, key, value)
+        {
+            (void)key;
+            if (rc == 0)
+                rc = mask_strings(m, value);
+        }
+    } else if (json_object_is_type(o, json_type_array)) {
+        for (size_t i = 0; i < json_object_array_length(o) && rc == 0; i++)
+            rc = mask_strings(m, json_object_array_get_idx(o, i));
+    }
+    return rc;
+}
+
+/* ---- annotations that copy the object ---- */
+
+static int mask_one(struct kubemask *m, struct json_object *o, bool copy);
+
+/* A copy of the object as JSON text is masked as the object is; what cannot be read is replaced. */
+static int mask_copy(struct kubemask *m, struct json_object *annotation)
+{
+    struct json_tokener *t = json_tokener_new_ex(MAX_DEPTH);
+    struct json_object *o = NULL;
+    int rc = t ? 0 : -ENOMEM;
+
+    if (t)
+        o = json_tokener_parse_ex(t, json_object_get_string(annotation),
+                                  json_object_get_string_len(annotation));
+    json_tokener_free(t);
+    if (rc == 0 && json_object_is_type(o, json_type_object)) {
+        rc = mask_one(m, o, true);
+        if (rc == 0 &&
+            !json_object_set_string(annotation, json_object_to_json_string_ext(o, PLAIN)))
+            rc = -ENOMEM;
+    } else if (rc == 0) {
+        m->masked++;
+        rc = json_object_set_string(annotation, MASK_REDACTED) ? 0 : -ENOMEM;
+    }
+    json_object_put(o);
+    return rc;
+}
+
+/* kubectl's own, and any other that looks like one. Of a Secret nothing else can be told apart from
+ * a copy of its values. */
+static int mask_annotations(struct kubemask *m, struct json_object *o)
+{
+    struct json_object *all = member(member(o, "metadata"), "annotations");
+    int rc = 0;
+
+    if (!json_object_is_type(all, json_type_object))
+        return 0;
+    json_object_object_foreach(all, key, value)
+    {
+        bool text = json_object_is_type(value, json_type_string);
+
+        if (rc || !text)
+            continue;
+        if (strcmp(key, LAST_APPLIED) == 0 || strstr(key, "applied") ||
+            *json_object_get_string(value) == '{')
+            rc = mask_copy(m, value);
+    }
+    return rc;
+}
+
+/* ---- objects ---- */
+
+static int mask_secret(struct kubemask *m, struct json_object *o)
+{
+    int rc = redact_map(m, o, "data", KUBEMASK_BASE64);
+
+    return rc ? rc : redact_map(m, o, "stringData", MASK_REDACTED);
+}
+
+static int apply_rule(struct kubemask *m, const struct kube_mask *rule, struct json_object *o)
+{
+    struct json_object *meta = member(o, "metadata");
+    int rc = 0;
+
+    if (!policy_kube_mask_covers(rule, text_of(meta, "namespace"), text_of(meta, "name")))
+        return 0;
+    for (const char *const *f = rule->fields; f && *f && rc == 0; f++)
+        rc = redact_path(m, o, *f);
+    if (rc == 0)
+        rc = redact_env(m, rule, o, false);
+    if (rc || rule->fields || policy_kube_mask_has_env(rule) || m->secrets)
+        return rc;
+    rc = redact_map(m, o, "data", MASK_REDACTED);
+    if (rc == 0)
+        rc = redact_map(m, o, "stringData", MASK_REDACTED);
+    return rc ? rc : redact_map(m, o, "binaryData", KUBEMASK_BASE64);
+}
+
+static int mask_one(struct kubemask *m, struct json_object *o, bool copy)
+{
+    bool secret = m->secrets || strcmp(text_of(o, "kind"), "Secret") == 0;
+    int rc = secret ? mask_secret(m, o) : 0;
+
+    for (size_t i = 0; i < m->n_rules && rc == 0; i++)
+        rc = apply_rule(m, &m->rules[i], o);
+    if (rc == 0 && !copy && (secret || m->n_rules))
+        rc = mask_annotations(m, o);
+    return rc;
+}
+
+static int mask_list(struct kubemask *m, struct json_object *list)
+{
+    int rc = 0;
+
+    for (size_t i = 0; json_object_is_type(list, json_type_array) &&
+                       i < json_object_array_length(list) && rc == 0;
+         i++) {
+        struct json_object *e = json_object_array_get_idx(list, i), *inner = member(e, "object");
+
+        rc = mask_one(m, e, false);
+        if (rc == 0 && inner)
+            rc = mask_one(m, inner, false);
+    }
+    return rc;
+}
+
+/* An event of a watch and a row of a table have the object inside; a table as an event has rows. */
+int kubemask_object(struct kubemask *m, struct json_object *o)
+{
+    struct json_object *inner = member(o, "object");
+    int rc = mask_one(m, o, false);
+
+    if (rc == 0)
+        rc = mask_list(m, member(o, "items"));
+    if (rc == 0)
+        rc = mask_list(m, member(o, "rows"));
+    if (rc == 0 && inner)
+        rc = kubemask_object(m, inner);
+    return rc;
+}
+
+int kubemask_piece(struct bytes piece, struct buffer *out, void *mask)
+{
+    struct kubemask *m = mask;
+    struct json_tokener *t = json_tokener_new_ex(MAX_DEPTH);
+    struct json_object *o = NULL;
+    const char *text;
+    size_t n;
+    int rc = -EBADMSG;
+
+    if (!t)
+        return -ENOMEM;
+    o = json_tokener_parse_ex(t, (const char *)piece.p, (int)piece.len);
+    if (json_tokener_get_error(t) == json_tokener_success &&
+        json_tokener_get_parse_end(t) == piece.len && json_object_is_type(o, json_type_object))
+        rc = kubemask_object(m, o);
+    if (rc == 0 && m->detectors)
+        rc = mask_strings(m, o);
+    json_tokener_free(t);
+    if (rc == 0) {
+        text = json_object_to_json_string_length(o, PLAIN, &n);
+        rc = text ? buffer_append(out, text, n) : -ENOMEM;
+    }
+    json_object_put(o);
+    return rc;
+}

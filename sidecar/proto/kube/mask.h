@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What an agent must not see of an object. Secrets' values never; what Mask rules name; what
+ * detectors find. Pure; one thread.
+ */
+#pragma once
+
+#include "sidecar/mask/detect.h"
+#include "sidecar/mask/mask.h"
+#include "src-common/buffer.h"
+
+#include <json-c/json_object.h>
+
+#define KUBEMASK_RULES 64
+
+struct kubemask {
+    bool secrets; /* the answer is about Secrets, whatever its objects call themselves */
+    struct kube_mask rules[KUBEMASK_RULES];
+    size_t n_rules;
+    struct detector_set *detectors; /* NULL: none */
+    struct detect_scratch *scratch;
+    const struct masker *masker;
+    enum mask_method methods[DETECTOR_COUNT];
+    uint64_t masked; /* values so far */
+};
+
+/* What stands for a value in data, where only base64 can stand, and elsewhere. */
+#define KUBEMASK_BASE64 "KioqKg=="
+
+/* What applies to the answers of a request. More rules than KUBEMASK_RULES: -E2BIG. */
+int kubemask_init(struct kubemask *m, const struct policy_view *v, const struct kube_act *act,
+                  const struct masker *masker) MUST_CHECK;
+void kubemask_done(struct kubemask *m);
+/* Nothing could be masked: answers may pass unread. */
+bool kubemask_idle(const struct kubemask *m);
+/* For kubecut_feed: one object, event or document in, its masked form out. -EBADMSG: no JSON. */
+int kubemask_piece(struct bytes piece, struct buffer *out, void *mask) MUST_CHECK;
+/* Masks in place; for bodies that are recorded or shown as well. */
+int kubemask_object(struct kubemask *m, struct json_object *o) MUST_CHECK;
