@@ -5,6 +5,7 @@
 #include "cluster/cluster.h"
 #include "control/control.h"
 #include "guard_issuers.h"
+#include "guard_kubernetes.h"
 #include "guard_reload.h"
 #include "guard_status.h"
 #include "options.h"
@@ -180,6 +181,8 @@ static int start(struct services *s, const struct options *o, struct error *err)
     g->policy_stale_after_ms = o->stale_after_s * 1000;
     if (rc == 0)
         rc = start_issuers(s, o, err);
+    if (rc == 0 && o->kubernetes)
+        rc = kubernetes_target_start(g, account_dir(o), err);
     if (rc == 0)
         rc = record_spool_open(o->spool, &g->spool, err);
     if (rc == 0)

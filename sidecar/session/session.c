@@ -168,6 +168,17 @@ static const struct target *find_captured(struct session *s)
     return NULL;
 }
 
+/* The cluster's own API server, which no GuardTarget has to name. */
+static const struct target *find_api_server(struct session *s)
+{
+    const struct sockaddr *to = (const struct sockaddr *)&s->origin.original;
+    const struct target *t = s->guard->kubernetes;
+
+    return t && target_has_port(t, address_port(to)) && target_host_matches(&t->hosts[0], to)
+               ? t
+               : NULL;
+}
+
 static bool egress_name_matches(const char *name, void *arg)
 {
     return address_is_name(arg, name);
@@ -204,6 +215,8 @@ static int choose_destination(struct session *s, struct error *err)
     }
     address_text(to, s->target_address);
     s->target = find_captured(s);
+    if (!s->target)
+        s->target = find_api_server(s);
     if (s->target || egress_permitted(s))
         return 0;
     return error_set(err, -EACCES, "no GuardTarget and no egress rule covers %s",

@@ -15,6 +15,7 @@
  * might read in another way than the API server does. */
 static long count_written(struct bytes text)
 {
+    static const char between[] = "{}[],0123456789+-.eEtrufalsn \t\r\n";
     bool in_string = false;
     long n = 0;
 
@@ -29,7 +30,7 @@ static long count_written(struct bytes text)
             in_string = !in_string;
         } else if (c == ':' && !in_string) {
             n++;
-        } else if (c < 0x20 && (in_string || (c != '\n' && c != '\r' && c != '\t'))) {
+        } else if (in_string ? c < 0x20 : !c || !strchr(between, c)) {
             return -1;
         }
     }

@@ -54,7 +54,9 @@ int kubeguard_send(struct kubeguard *g, struct kuberequest *r, struct error *err
     buffer_init(&accept, 4096);
     buffer_init(&protocols, 4096);
     buffer_init(&out, 2 * HTTP_HEAD_MAX);
-    rc = kubeheaders_accept(&r->head, &r->act, &accept, err);
+    /* A connection has no representation; some of these handlers insist on that. */
+    rc = r->websocket ? buffer_append(&accept, "*/*", 3)
+                      : kubeheaders_accept(&r->head, &r->act, &accept, err);
     if (rc == 0 && r->websocket)
         rc = kubeheaders_protocols(&r->head, r->act.subresource, &protocols, err);
     if (rc == 0)

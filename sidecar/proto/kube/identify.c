@@ -98,7 +98,7 @@ static bool wants_token(const struct kubeguard *g)
         return false; /* it is the API server's */
     if (s->target->token == TARGET_TOKEN_ALWAYS || policy_view_identity(g->view)->require_token)
         return true;
-    return s->target->token == TARGET_TOKEN_WITH_ISSUERS && s->guard->issuers != NULL;
+    return s->target->token == TARGET_TOKEN_WITH_ISSUERS && s->guard->has_issuers;
 }
 
 /* The first token says whose session it is; later ones may be fresher, and nobody else's. */
@@ -123,6 +123,7 @@ static int check_token(struct kubeguard *g, struct bytes token, struct error *er
     struct guard *guard = g->session->guard;
     const struct agent agent = guard_agent(guard);
     _cleanup_(identity_unref) struct identity *id = NULL;
+    _cleanup_(issuers_unref) struct issuers *issuers = NULL;
     uint8_t digest[32];
     unsigned n;
     int rc;
@@ -133,11 +134,12 @@ static int check_token(struct kubeguard *g, struct bytes token, struct error *er
         return identity_left_ms(g->identity, g->at_expiry)
                    ? 0
                    : error_set(err, -EACCES, "the token has expired");
-    if (!guard->issuers)
+    if (!guard->has_issuers)
         return error_set(err, -EACCES,
                          "target '%s' needs a token, and this guard trusts no issuer (--issuers)",
                          g->session->target->name);
-    rc = token_validate(guard->issuers, token, &agent, &id, err);
+    issuers = guard_issuers(guard);
+    rc = token_validate(issuers, token, &agent, &id, err);
     atomic_fetch_add(rc ? &guard->counters.tokens_refused : &guard->counters.tokens_accepted, 1);
     if (rc == 0)
         rc = adopt(g, id, err);

@@ -59,7 +59,7 @@ static void serve(struct kubeguard *g)
         const char *why = g->session->over_limit ? "too many sessions" : err.text;
 
         /* A token may be what is missing: only a request can bring it. */
-        if (g->session->over_limit || !g->view || !g->session->guard->issuers ||
+        if (g->session->over_limit || !g->view || !g->session->guard->has_issuers ||
             !g->session->target->credentials_secret) {
             (void)!refuse_all(g, why);
             kubeguard_end(g, why);

@@ -337,7 +337,7 @@ static void test_approvals(void **state)
 #define KUBE(kube) R("action: Allow, kube: {" kube "}")
 #define SSH(ssh)   R("action: Allow, ssh: {" ssh "}")
 static const struct refusal kube_and_ssh_rules[] = {
-    {KUBE("verbs: [get]"), "p.yaml:5: spec.rules[0].kube.resources: required"},
+    {KUBE("verbs: [get]"), "p.yaml:5: spec.rules[0].kube: needs resources or nonResourceURLs"},
     {KUBE("verbs: [gets], resources: [pods]"),
      "p.yaml:5: spec.rules[0].kube.verbs[0]: unknown verb 'gets' (did you mean get?)"},
     {KUBE("verbs: [Get], resources: [pods]"),

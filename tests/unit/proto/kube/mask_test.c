@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Answers, cut at every place, come out the same, and no canary with them.
+ */
+#include "sidecar/proto/kube/body.h"
+#include "sidecar/proto/kube/cut.h"
+#include "sidecar/proto/kube/mask.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+static const char policy[] =
+    "apiVersion: chaperone.dev/v1alpha1\nkind: GuardTarget\nmetadata: {name: c, namespace: ns}\n"
+    "spec: {protocol: kubernetes, hosts: [10.0.0.1], ports: [443]}\n---\n"
+    "apiVersion: chaperone.dev/v1alpha1\nkind: GuardPolicy\nmetadata: {name: p, namespace: ns}\n"
+    "spec:\n  rules:\n"
+    "  - {name: all, action: Allow, kube: {resources: [\"*\"]}}\n"
+    "  - {name: maps, action: Mask, kube: {resources: [configmaps], names: [\"x*\"]}}\n"
+    "  - {name: env, action: Mask, kube: {resources: [pods], env: [\"*PASS*\"], "
+    "fields: [\".spec.containers[*].image\", \".metadata.labels['a.b']\", \".status.*\"]}}\n"
+    "  - {name: values, action: Mask, values: {detectors: [awsAccessKey]}}\n";
+
+struct fixture {
+    struct policy_snapshot *snapshot;
+    struct policy_view *view;
+    struct masker *masker;
+};
+
+static int setup(void **state)
+{
+    static struct fixture f;
+    static const struct agent agent = {.namespace_ = "ns", .pod = "p", .service_account = "s"};
+    static const uint8_t key[32] = {1};
+    struct error err = {""};
+
+    if (policy_load_text(bytes_str(policy), "test", &f.snapshot, &err) != 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(
+        policy_view_new(f.snapshot, &agent, policy_target_at(f.snapshot, 0), NULL, &f.view), 0);
+    assert_int_equal(masker_new(key, &f.masker), 0);
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    policy_view_unref(f->view);
+    policy_snapshot_unref(f->snapshot);
+    masker_free(f->masker);
+    return 0;
+}
+
+static struct kube_act act_on(const char *resource)
+{
+    return (struct kube_act){.verb = "get",
+                             .api_verb = "get",
+                             .group = "",
+                             .version = "v1",
+                             .resource = resource,
+                             .subresource = "",
+                             .namespace_ = "",
+                             .name = "",
+                             .url = ""};
+}
+
+/* Masks text that arrives in two parts. */
+static int run(struct fixture *f, const char *resource, enum kubecut_mode mode, const char *text,
+               size_t at, struct buffer *out)
+{
+    struct kube_act act = act_on(resource);
+    struct kubemask m;
+    struct kubecut c;
+    size_t n = strlen(text);
+    int rc;
+
+    assert_int_equal(kubemask_init(&m, f->view, &act, f->masker), 0);
+    kubecut_init(&c, mode);
+    buffer_init(out, 1 << 20);
+    rc = kubecut_feed(&c, bytes_of(text, at), kubemask_piece, &m, out);
+    if (rc == 0)
+        rc = kubecut_feed(&c, bytes_of(text + at, n - at), kubemask_piece, &m, out);
+    if (rc == 0 && !kubecut_complete(&c))
+        rc = -EAGAIN;
+    kubecut_done(&c);
+    kubemask_done(&m);
+    return rc;
+}
+
+static const struct {
+    const char *resource;
+    enum kubecut_mode mode;
+    const char *in, *out;
+} rows[] = {
+    {"secrets", KUBECUT_VALUES,
+     "{\"kind\":\"Secret\",\"data\":{\"p\":\"CANARY=\"},\"stringData\":{\"q\":\"CANARY\"}}\n",
+     "{\"kind\":\"Secret\",\"data\":{\"p\":\"KioqKg==\"},\"stringData\":{\"q\":\"****\"}}\n"},
+    {"secrets", KUBECUT_VALUES, "{\"data\":\"CANARY\"}", "{\"data\":\"****\"}"},
+    {"secrets", KUBECUT_VALUES, "{\"data\":[\"CANARY\"],\"stringData\":7}",
+     "{\"data\":\"****\",\"stringData\":\"****\"}"},
+    {"secrets", KUBECUT_VALUES, "{\"data\":{\"a\":{\"b\":\"CANARY\"}}}",
+     "{\"data\":{\"a\":\"KioqKg==\"}}"},
+    {"pods", KUBECUT_VALUES, "{\"data\":{\"a\":\"CANARY\"},\"kind\":\"Secret\"}",
+     "{\"data\":{\"a\":\"KioqKg==\"},\"kind\":\"Secret\"}"},
+    {"secrets", KUBECUT_VALUES,
+     "{\"metadata\":{\"annotations\":{\"kubectl.kubernetes.io/last-applied-configuration\":"
+     "\"{\\\"kind\\\":\\\"Secret\\\",\\\"stringData\\\":{\\\"p\\\":\\\"CANARY\\\"}}\\n\"}}}",
+     "{\"metadata\":{\"annotations\":{\"kubectl.kubernetes.io/last-applied-configuration\":"
+     "\"{\\\"kind\\\":\\\"Secret\\\",\\\"stringData\\\":{\\\"p\\\":\\\"****\\\"}}\"}}}"},
+    {"secrets", KUBECUT_VALUES,
+     "{\"metadata\":{\"annotations\":{\"kubectl.kubernetes.io/"
+     "last-applied-configuration\":\"CANARY\"}}}",
+     "{\"metadata\":{\"annotations\":{\"kubectl.kubernetes.io/"
+     "last-applied-configuration\":\"****\"}}}"},
+    {"secrets", KUBECUT_LIST,
+     "{\"kind\":\"SecretList\",\"metadata\":{\"resourceVersion\":\"1\"},\"items\":[{\"data\":{"
+     "\"a\":\"CANARY\"}} , "
+     "{\"data\":{\"]}\\\"\":\"CANARY\"}}]}",
+     "{\"kind\":\"SecretList\",\"metadata\":{\"resourceVersion\":\"1\"},\"items\":[{\"data\":{"
+     "\"a\":\"KioqKg==\"}} , "
+     "{\"data\":{\"]}\\\"\":\"KioqKg==\"}}]}"},
+    {"secrets", KUBECUT_LIST, "{\"items\":[],\"metadata\":{}}", "{\"items\":[],\"metadata\":{}}"},
+    {"secrets", KUBECUT_LIST, "{\"items\":null}", "{\"items\":null}"},
+    {"secrets", KUBECUT_LIST,
+     "{\"kind\":\"Table\",\"columnDefinitions\":[{\"name\":\"Data\"}],\"rows\":[{\"cells\":[\"a\","
+     "1],\"object\":"
+     "{\"metadata\":{\"name\":\"a\"},\"data\":{\"a\":\"CANARY\"}}}]}",
+     "{\"kind\":\"Table\",\"columnDefinitions\":[{\"name\":\"Data\"}],\"rows\":[{\"cells\":[\"a\","
+     "1],\"object\":"
+     "{\"metadata\":{\"name\":\"a\"},\"data\":{\"a\":\"KioqKg==\"}}}]}"},
+    {"secrets", KUBECUT_VALUES,
+     "{\"type\":\"ADDED\",\"object\":{\"kind\":\"Secret\",\"data\":{\"a\":\"CANARY\"}}}\n"
+     "{\"type\":\"MODIFIED\",\"object\":{\"data\":{\"a\":\"CANARY\"}}}\n",
+     "{\"type\":\"ADDED\",\"object\":{\"kind\":\"Secret\",\"data\":{\"a\":\"KioqKg==\"}}}\n"
+     "{\"type\":\"MODIFIED\",\"object\":{\"data\":{\"a\":\"KioqKg==\"}}}\n"},
+    {"secrets", KUBECUT_VALUES,
+     "{\"type\":\"ADDED\",\"object\":{\"kind\":\"Table\",\"rows\":[{\"object\":{\"data\":{\"a\":"
+     "\"CANARY\"}}}]}}",
+     "{\"type\":\"ADDED\",\"object\":{\"kind\":\"Table\",\"rows\":[{\"object\":{\"data\":{\"a\":"
+     "\"KioqKg==\"}}}]}}"},
+    {"configmaps", KUBECUT_VALUES,
+     "{\"metadata\":{\"name\":\"x1\"},\"data\":{\"a\":\"CANARY\"},\"binaryData\":{\"b\":\"CANARY\"}"
+     "}",
+     "{\"metadata\":{\"name\":\"x1\"},\"data\":{\"a\":\"****\"},\"binaryData\":{\"b\":\"KioqKg==\"}"
+     "}"},
+    {"configmaps", KUBECUT_VALUES,
+     "{\"metadata\":{\"name\":\"y\"},\"data\":{\"a\":\"open\"},\"n\":[1.50,9007199254740993,-1,1e3]"
+     "}",
+     "{\"metadata\":{\"name\":\"y\"},\"data\":{\"a\":\"open\"},\"n\":[1.50,9007199254740993,-1,1e3]"
+     "}"},
+    {"pods", KUBECUT_VALUES,
+     "{\"metadata\":{\"labels\":{\"a.b\":\"CANARY\",\"c\":\"d\"}},\"spec\":{\"containers\":[{"
+     "\"image\":\"CANARY\",\"env\":"
+     "[{\"name\":\"DB_PASSWORD\",\"value\":\"CANARY\"},{\"name\":\"B\",\"value\":\"c\"}]}]},"
+     "\"status\":{\"x\":{\"y\":\"CANARY\"}}}",
+     "{\"metadata\":{\"labels\":{\"a.b\":\"****\",\"c\":\"d\"}},\"spec\":{\"containers\":[{"
+     "\"image\":\"****\",\"env\":"
+     "[{\"name\":\"DB_PASSWORD\",\"value\":\"****\"},{\"name\":\"B\",\"value\":\"c\"}]}]},"
+     "\"status\":{\"x\":\"****\"}}"},
+    {"services", KUBECUT_VALUES, "{\"metadata\":{\"x\":\"key AKIAIOSFODNN7EXAMPLE end\"}}",
+     "{\"metadata\":{\"x\":\"key [awsAccessKey] end\"}}"},
+};
+
+static void test_every_split(void **state)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        for (size_t at = 0; at <= strlen(rows[i].in); at++) {
+            struct buffer out;
+            int rc = run(*state, rows[i].resource, rows[i].mode, rows[i].in, at, &out);
+
+            if (rc || !bytes_eq_str(buffer_bytes(&out), rows[i].out))
+                fail_msg("row %zu at %zu: %d\n%.*s\n%s", i, at, rc, (int)buffer_len(&out),
+                         out.p ? (char *)out.p + out.start : "", rows[i].out);
+            buffer_done(&out);
+        }
+    }
+}
+
+/* What is no list as it should be is cut before anything of an object has passed. */
+static void test_lists_that_are_none(void **state)
+{
+    static const char *const texts[] = {
+        "{\"kind\":\"Secret\",\"data\":{\"a\":\"CANARY\"}}",
+        "{\"data\":{\"a\":\"CANARY\"},\"items\":[]}",
+        "{\"items\":{\"a\":{\"data\":\"CANARY\"}}}",
+        "{\"items\":\"CANARY\"}",
+        "{\"items\":[\"CANARY\"]}",
+        "{\"items\":[[{\"data\":\"CANARY\"}]]}",
+        "{\"it\\u0065ms\":[{\"data\":\"CANARY\"}]}",
+        "{\"items\":[]}{\"data\":\"CANARY\"}",
+        "[{\"data\":\"CANARY\"}]",
+        "\"CANARY\"",
+        "{\"items\":[{\"data\":{\"a\":\"CANARY\"}",
+        "{\"items\":[{\"data\":{\"a\":\"CANARY\",}}]}x}}",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        for (size_t at = 0; at <= strlen(texts[i]); at++) {
+            struct buffer out;
+            int rc = run(*state, "secrets", KUBECUT_LIST, texts[i], at, &out);
+
+            if (rc == 0 || (out.p && memmem(out.p, out.end, "CANARY", 6)))
+                fail_msg("%s at %zu: %d", texts[i], at, rc);
+            buffer_done(&out);
+        }
+    }
+}
+
+static void test_values_that_are_none(void **state)
+{
+    static const char *const texts[] = {
+        "\"CANARY\"",        "[{\"data\":\"CANARY\"}]", "CANARY",
+        "{\"data\":CANARY}", "{\"data\":\"CANARY\"",    "{\"data\":{\"a\":\"CANARY\"}}}"};
+
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        struct buffer out;
+        int rc = run(*state, "secrets", KUBECUT_VALUES, texts[i], 0, &out);
+
+        assert_int_not_equal(rc, 0);
+        assert_true(!out.p || !memmem(out.p, out.end, "CANARY", 6));
+        buffer_done(&out);
+    }
+}
+
+static void test_bodies(void **state)
+{
+    static const struct {
+        const char *text;
+        bool ok;
+    } bodies[] = {
+        {"{\"a\":1,\"b\":[{\"a\":\":\"}]}", true},
+        {" [{\"op\":\"add\"}]\n", true},
+        {"{\"a\":1,\"a\":2}", false},
+        {"{\"b\":{\"a\":1,\"\\u0061\":2}}", false},
+        {"{\"a\\u0000b\":1}", false},
+        {"{\"a\":1} {}", false},
+        {"{\"a\":1,}", false},
+        {"{'a':1}", false},
+        {"{\"a\":NaN}", false},
+        {"{/* */\"a\":1}", false},
+        {"a: 1", false},
+        {"\"text\"", false},
+        {"7", false},
+        {"", false},
+        {"{\"a\":\"\xff\"}", false},
+        {"{\"a\":\"\x01\"}", false},
+        {"k8s\x01", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+        struct json_object *o = NULL;
+        struct error err = {""};
+        int rc = kubebody_parse(bytes_str(bodies[i].text), &o, &err);
+
+        if ((rc == 0) != bodies[i].ok || (rc && !err.text[0]))
+            fail_msg("%s: %d %s", bodies[i].text, rc, err.text);
+        json_object_put(o);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_split),
+        cmocka_unit_test(test_lists_that_are_none),
+        cmocka_unit_test(test_values_that_are_none),
+        cmocka_unit_test(test_bodies),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
