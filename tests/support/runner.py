@@ -20,7 +20,7 @@ from run import CACHE, ROOT  # noqa: E402
 
 JOBS = max(1, os.cpu_count() or 1)
 UNIT_DEADLINE = {"release": 120, "asan": 300, "tsan": 600}
-PYTEST_DEADLINE = {"release": 1200, "asan": 900, "tsan": 900}
+PYTEST_DEADLINE = {"release": 2400, "asan": 1500, "tsan": 1500}
 TEST_DEADLINE = {"release": 120, "asan": 300, "tsan": 600}
 BUILD_DEADLINE = 1200
 E2E_BUILD_DEADLINE = 1500  # Kubernetes itself is compiled the first time
