@@ -70,7 +70,15 @@ void github_check(struct scan *s, size_t at);
 /* Looks for the end of the open private key block before `to`. */
 void private_key_go_on(struct scan *s, size_t to);
 
-/* True when a country's IBANs begin with the two characters at `at`. */
-bool iban_is_country(struct bytes t, size_t at);
+/* Whether an IBAN may begin at `at`, as far as its own characters tell. */
+bool iban_may_begin(struct bytes t, size_t at);
 /* The bounds of the mail address whose '@' is at `at`. */
 bool email_bounds(struct bytes t, size_t at, size_t *start, size_t *end);
+
+/* ---- anchors ---- */
+
+typedef bool anchor_hit(size_t offset, void *arg);
+/* The search of detect_anchors() over a set of detectors, for processors that have the
+ * instructions. */
+void anchors_search_avx2(uint32_t set, struct bytes run, anchor_hit *hit, void *arg);
+void anchors_search_avx512(uint32_t set, struct bytes run, anchor_hit *hit, void *arg);
