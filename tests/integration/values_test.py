@@ -99,6 +99,18 @@ def test_values_are_masked_in_copy(stack, what, how):
         assert c.query("SELECT 1").text() == [["1"]]
 
 
+@pytest.mark.parametrize("what", ["n", "ARRAY[n]", "ROW(n)", "n, 'plain'", "int8range(n, n + 1)"])
+def test_card_as_a_number(stack, what):
+    """In binary a bigint is eight bytes without a digit in them; a row of nothing else has to be looked at too."""
+    number = 4111111111111111
+    with stack.connect() as c:
+        for sql in (f"SELECT {what} FROM (SELECT {number}::bigint AS n) t", f"COPY (SELECT {what} FROM (SELECT {number}::bigint AS n) t) TO STDOUT (FORMAT binary)"):
+            for fmt in (0, 1):
+                c.extended(sql, result_formats=[fmt])
+        assert str(number).encode() not in c.received and number.to_bytes(8, "big") not in c.received
+        assert c.extended("SELECT 41111111111::bigint, 7::bigint", result_formats=[1]).rows == [[(41111111111).to_bytes(8, "big"), (7).to_bytes(8, "big")]]
+
+
 @pytest.mark.parametrize("how", ["simple", "binary"])
 @pytest.mark.parametrize("kind", ["creditCard", "email", "awsAccessKey", "iban"])
 def test_values_across_read_borders(stack, kind, how):

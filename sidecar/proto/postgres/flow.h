@@ -91,6 +91,15 @@ struct pgstream {
     uint64_t detect_serial; /* of the context whose detectors it uses */
 };
 
+/* How far a burst of rows has been searched for values: no anchor begins between the place where
+ * the search last started and `clean_to`. Each byte is looked at once, however many rows there are.
+ */
+struct pgscan {
+    const struct detector_set *detectors; /* borrowed; NULL: not begun */
+    struct bytes chunk;                   /* empty: none */
+    const uint8_t *clean_to;              /* the next anchor, or the chunk's end */
+};
+
 struct pgflow {
     struct session *session;
     struct relay *relay;
@@ -127,7 +136,8 @@ struct pgflow {
 
     struct buffer c_partial, s_partial; /* a message that is not complete yet */
     bool borrowable;                    /* the message at hand lies in the relay's chunk */
-    bool s_borrowable, run_clean;       /* the same for the upstream; no value in this burst */
+    bool s_borrowable;                  /* the same for the upstream */
+    struct pgscan scan;                 /* of the upstream's chunk at hand */
     struct pgprepared *park_prepared;   /* PGPARK_JUDGE is for this one; counted */
     size_t c_pass, c_discard,
         s_pass; /* bytes of a message that are passed on, or dropped, unseen */

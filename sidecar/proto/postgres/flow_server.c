@@ -232,24 +232,37 @@ static enum handled rewrite_row(struct pgflow *f, const struct pgwire_msg *m)
     return pgflow_violation(f, rc == -EBADMSG ? "malformed DataRow" : "a row could not be masked");
 }
 
-struct hit {
-    bool found;
-};
-
 static bool note_hit(size_t offset, void *arg)
 {
-    (void)offset;
-    ((struct hit *)arg)->found = true;
+    *(size_t *)arg = offset;
     return true;
 }
 
-/* `c`: the context whose detectors count, which for rows is their plan's: policy may have changed
- * since the statement was judged. */
-static bool may_hold_values(struct pgflow *f, const struct pgcontext *c, struct bytes run)
+/* Where the first anchor begins; the end when there is none, the start when the engine fails. */
+static const uint8_t *first_anchor(struct pgflow *f, const struct detector_set *d, struct bytes run)
 {
-    struct hit hit = {false};
+    size_t at = run.len;
 
-    return detect_anchors(c->detectors, f->scratch.detect, run, note_hit, &hit) != 0 || hit.found;
+    return detect_anchors(d, f->scratch.detect, run, note_hit, &at) == 0 ? run.p + at : run.p;
+}
+
+/* Whether a row may hold a value. Most bursts have no anchor at all: one search is enough for all
+ * of their rows. An anchor in what frames the rows concerns none of them: the search goes on
+ * behind. `c`: the context whose detectors count, which for rows is their plan's: policy may have
+ * changed since the statement was judged. */
+static bool may_hold_values(struct pgflow *f, const struct pgcontext *c, struct bytes row)
+{
+    struct pgscan *s = &f->scan;
+    const uint8_t *end = row.p + row.len;
+
+    if (!f->s_borrowable || row.len == 0) /* not of the chunk */
+        return row.len && first_anchor(f, c->detectors, row) != end;
+    if (s->detectors != c->detectors || row.p >= s->clean_to) {
+        s->detectors = c->detectors;
+        s->clean_to = first_anchor(f, c->detectors,
+                                   bytes_of(row.p, (size_t)(s->chunk.p + s->chunk.len - row.p)));
+    }
+    return s->clean_to < end;
 }
 
 static enum handled on_data_row(struct pgflow *f, const struct pgwire_msg *m)
@@ -260,8 +273,8 @@ static enum handled on_data_row(struct pgflow *f, const struct pgwire_msg *m)
     if (h != HANDLED_OK)
         return h;
     p = current_plan(f);
-    if (p->any_mask || (p->any_scan && !(f->run_clean && p->context == f->context) &&
-                        may_hold_values(f, p->context, m->body)))
+    f->scratch.clean = !p->any_scan || !may_hold_values(f, p->context, m->body);
+    if (p->any_mask || p->any_binary || !f->scratch.clean)
         return rewrite_row(f, m);
     pgresult_row(f, m->body);
     pgflow_pass(f, m->raw);
@@ -357,7 +370,7 @@ static enum handled on_copy_data(struct pgflow *f, const struct pgwire_msg *m)
         return m->full_len <= COLLECT_ROW ? HANDLED_PARKED : start_stream(f, m, true);
     f->result.rows++;
     f->result.bytes += m->full_len;
-    if (f->context->detectors && !f->run_clean && may_hold_values(f, f->context, m->body))
+    if (f->context->detectors && (f->result.copy_binary || may_hold_values(f, f->context, m->body)))
         return mask_copy_row(f, m);
     if (m->raw.len < m->full_len)
         f->result.truncated = true;
@@ -526,13 +539,6 @@ static size_t feed(struct pgflow *f, struct bytes in)
     return used;
 }
 
-/* One look at the whole burst settles for most of them that no row needs a closer one. */
-static void scan_burst(struct pgflow *f, struct bytes chunk)
-{
-    f->run_clean = f->context->detectors && !f->collector && chunk.len > 512 &&
-                   !may_hold_values(f, f->context, chunk);
-}
-
 /* A message was split between bursts: completes that one by itself, so that the rest of the
  * chunk need not be copied. Returns what is left of the chunk. */
 static struct bytes complete_partial(struct pgflow *f, struct bytes chunk)
@@ -568,10 +574,10 @@ void pgflow_from_upstream(struct pgflow *f, struct bytes chunk)
         chunk = complete_partial(f, chunk);
     if (f->end_reason || chunk.len == 0)
         return;
-    scan_burst(f, chunk);
+    f->scan = (struct pgscan){.chunk = chunk};
     f->s_borrowable = true;
     used = feed(f, chunk);
-    f->run_clean = false;
+    f->s_borrowable = false;
     if (used < chunk.len && !f->end_reason &&
         buffer_append(&f->s_partial, chunk.p + used, chunk.len - used) != 0)
         pgflow_violation(f, "out of memory");

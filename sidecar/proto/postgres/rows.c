@@ -72,6 +72,13 @@ static void plan_mask(struct rowplan *p, struct rowplan_column *col, enum mask_m
     p->any_mask = true;
 }
 
+/* A number in binary is no text that an anchor could be in. */
+static bool is_opaque(const struct rowplan_column *col)
+{
+    return col->format == 1 && col->type != COLUMN_TYPE_TEXT && col->type != COLUMN_TYPE_JSON &&
+           col->type != COLUMN_TYPE_JSONB;
+}
+
 static void plan_action(const struct plan_maker *m, struct rowplan_column *col)
 {
     struct mask_origin o = {MASK_NONE, NULL, false};
@@ -87,6 +94,7 @@ static void plan_action(const struct plan_maker *m, struct rowplan_column *col)
     else if (m->context->detectors && col->type != COLUMN_TYPE_HARMLESS)
         col->action = COLUMN_SCAN;
     m->plan->any_scan |= col->action == COLUMN_SCAN;
+    m->plan->any_binary |= col->action == COLUMN_SCAN && is_opaque(col);
 }
 
 static int plan_column(const struct pgwire_column *c, unsigned i, void *arg)
@@ -172,6 +180,7 @@ int rowplan_with_formats(struct rowplan *p, struct bytes formats, uint16_t n_for
     for (uint16_t i = 0; i < p->n; i++) {
         copy->columns[i] = p->columns[i];
         copy->columns[i].format = (int16_t)pgwire_format(formats, n_formats, i);
+        copy->any_binary |= copy->columns[i].action == COLUMN_SCAN && is_opaque(&copy->columns[i]);
         copy->columns[i].name.p = copy->names.p + (p->columns[i].name.p - p->names.p);
     }
     *ret = copy;
@@ -259,9 +268,12 @@ static int put_scanned(const struct rowplan *p, const struct rowplan_column *col
     bool changed = false;
     int rc;
 
-    if (col->format == 1 && col->type != COLUMN_TYPE_TEXT && col->type != COLUMN_TYPE_JSON &&
-        col->type != COLUMN_TYPE_JSONB) {
+    if (is_opaque(col)) {
         put_scanned_binary(p, col, scratch, cell, out);
+        return 0;
+    }
+    if (scratch->clean) {
+        put_cell(out, cell);
         return 0;
     }
     buffer_reset(text, 64 * 1024);

@@ -36,6 +36,7 @@ struct rowplan_column {
 struct rowplan {
     unsigned refs;
     bool any_mask, any_scan;
+    bool any_binary;           /* some column's values are searched in a form that has no anchors */
     struct pgcontext *context; /* counted */
     struct buffer names;
     struct buffer json; /* the columns as the record shows them */
@@ -56,6 +57,7 @@ void rowplan_unref(struct rowplan *p); /* accepts NULL */
 struct row_scratch {
     struct detect_scratch *detect;
     struct buffer cell;
+    bool clean;             /* no anchor lies in the row at hand: its texts need no search */
     uint64_t masked_values; /* counts */
 };
 
