@@ -36,6 +36,18 @@ static const char help_text[] =
     "\n"
     "Records and people\n"
     "  --spool DIR                where records are written (required)\n"
+    "  --spool-limit SIZE         e.g. 512Mi: what the spool may hold; then statements are "
+    "refused\n"
+    "                             (default with --upload: 90 % of what the disk has free)\n"
+    "  --upload s3://BUCKET/PREFIX\n"
+    "                             seals records and uploads them all the time (docs/records.md)\n"
+    "  --s3-credentials DIR       accessKeyId, secretAccessKey, and if needed sessionToken, "
+    "ca.crt\n"
+    "  --s3-endpoint URL          http[s]://HOST[:PORT] (default: Amazon's for the region)\n"
+    "  --s3-region R              (default us-east-1)\n"
+    "  --s3-lock MODE:TIME        Object Lock, e.g. Compliance:30d; Governance; h, d, y\n"
+    "  --segment-bytes SIZE       a segment ends at this size (default 4Mi)\n"
+    "  --segment-seconds N        or at this age (default 10)\n"
     "  --control PATH             unix socket for kubectl-guard\n"
     "  --status ADDR:PORT         /livez /readyz /metrics /policies\n"
     "  --trust DIR                writes the CA that the agent has to trust\n"
@@ -80,7 +92,14 @@ enum {
     OPT_LOG_LEVEL,
     OPT_HELP,
     OPT_VERSION,
-    OPT_LATER, /* of the contract, not in this version */
+    OPT_UPLOAD,
+    OPT_S3_ENDPOINT,
+    OPT_S3_REGION,
+    OPT_S3_LOCK,
+    OPT_S3_CREDENTIALS,
+    OPT_SPOOL_LIMIT,
+    OPT_SEGMENT_BYTES,
+    OPT_SEGMENT_SECONDS,
 };
 
 static const struct option long_options[] = {
@@ -111,11 +130,14 @@ static const struct option long_options[] = {
     {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
-    {"upload", required_argument, NULL, OPT_LATER},
-    {"s3-endpoint", required_argument, NULL, OPT_LATER},
-    {"s3-region", required_argument, NULL, OPT_LATER},
-    {"s3-lock", required_argument, NULL, OPT_LATER},
-    {"s3-credentials", required_argument, NULL, OPT_LATER},
+    {"upload", required_argument, NULL, OPT_UPLOAD},
+    {"s3-endpoint", required_argument, NULL, OPT_S3_ENDPOINT},
+    {"s3-region", required_argument, NULL, OPT_S3_REGION},
+    {"s3-lock", required_argument, NULL, OPT_S3_LOCK},
+    {"s3-credentials", required_argument, NULL, OPT_S3_CREDENTIALS},
+    {"spool-limit", required_argument, NULL, OPT_SPOOL_LIMIT},
+    {"segment-bytes", required_argument, NULL, OPT_SEGMENT_BYTES},
+    {"segment-seconds", required_argument, NULL, OPT_SEGMENT_SECONDS},
     {0},
 };
 
@@ -130,6 +152,26 @@ static int parse_number(const char *option, const char *text, unsigned min, unsi
                          min, max);
     *ret = (unsigned)v;
     return 0;
+}
+
+/* As quantities of Kubernetes: bytes, or with Ki, Mi, Gi. */
+static int parse_size(const char *option, const char *text, uint64_t min, uint64_t *ret,
+                      struct error *err)
+{
+    static const char *const units[] = {"", "Ki", "Mi", "Gi"};
+    char *end;
+    unsigned long long v = strtoull(text, &end, 10);
+
+    for (unsigned i = 0; *text >= '0' && *text <= '9' && i < ARRAY_LEN(units); i++) {
+        if (strcmp(end, units[i]) != 0 || v > (UINT64_MAX >> 1) >> (10 * i))
+            continue;
+        if (v << (10 * i) < min)
+            break;
+        *ret = (uint64_t)v << (10 * i);
+        return 0;
+    }
+    return error_set(err, -EINVAL, "--%s: '%s' is not a size from %llu bytes on, such as 64Mi",
+                     option, text, (unsigned long long)min);
 }
 
 static int add_listen(struct options *o, char *text, struct error *err)
@@ -190,6 +232,11 @@ static const struct {
     {OPT_LABELS_FILE, offsetof(struct options, labels_file)},
     {OPT_AGENT_TOKEN, offsetof(struct options, agent_token)},
     {OPT_KUBE_ACCOUNT, offsetof(struct options, kube_account)},
+    {OPT_UPLOAD, offsetof(struct options, s3.url)},
+    {OPT_S3_ENDPOINT, offsetof(struct options, s3.endpoint)},
+    {OPT_S3_REGION, offsetof(struct options, s3.region)},
+    {OPT_S3_LOCK, offsetof(struct options, s3.lock)},
+    {OPT_S3_CREDENTIALS, offsetof(struct options, s3.credentials)},
 };
 
 static int take_option(struct options *o, int opt, const char *name, char *value, struct error *err)
@@ -223,9 +270,12 @@ static int take_option(struct options *o, int opt, const char *name, char *value
         return parse_number(name, value, 1, 600, &o->handshake_timeout_s, err);
     case OPT_STALE_AFTER:
         return parse_number(name, value, 1, 86400, &o->stale_after_s, err);
-    case OPT_LATER:
-        return error_set(err, -EINVAL, "--%s: this version of the guard does not have it yet",
-                         name);
+    case OPT_SPOOL_LIMIT:
+        return parse_size(name, value, 64 << 10, &o->spool_limit, err);
+    case OPT_SEGMENT_BYTES:
+        return parse_size(name, value, 4 << 10, &o->segment_bytes, err);
+    case OPT_SEGMENT_SECONDS:
+        return parse_number(name, value, 1, 3600, &o->segment_seconds, err);
     default:
         return error_set(err, -EINVAL, "try --help");
     }
@@ -266,6 +316,10 @@ static int check(const struct options *o, struct error *err)
         return error_set(err, -EINVAL, "--issuers and --issuers-inline exclude each other");
     if (!o->spool)
         return error_set(err, -EINVAL, "--spool DIR is missing: nothing is forwarded unrecorded");
+    if (o->segment_bytes > 64 << 20)
+        return error_set(err, -EINVAL, "--segment-bytes: at most 64Mi");
+    if (!o->s3.url && (o->s3.endpoint || o->s3.region || o->s3.lock || o->s3.credentials))
+        return error_set(err, -EINVAL, "the options --s3-… need --upload s3://BUCKET/PREFIX");
     if (!o->n_listen && !o->capture_port)
         return error_set(err, -EINVAL,
                          "--listen or --capture is missing: there is nothing to guard");
@@ -280,6 +334,8 @@ int options_parse(int argc, char **argv, struct options *ret, struct error *err)
                             .max_sessions = 1000,
                             .handshake_timeout_s = 30,
                             .stale_after_s = 600,
+                            .segment_bytes = 4 << 20,
+                            .segment_seconds = 10,
                             .log_level = "info"};
     ret->agent =
         (struct agent){.namespace_ = "default", .pod = "local", .service_account = "default"};

@@ -5,6 +5,7 @@
 
 #include "cluster/cluster.h"
 #include "net/address.h"
+#include "record/shipper.h"
 #include "session/registry.h"
 #include "session/session.h"
 #include "src-common/jsonw.h"
@@ -53,6 +54,8 @@ static uint64_t resident_bytes(void)
     return resident * 4096;
 }
 
+static void record_metrics(struct guard *g, struct buffer *b);
+
 static void metrics(struct guard *g, struct buffer *b)
 {
     const struct guard_counters *c = &g->counters;
@@ -87,6 +90,28 @@ static void metrics(struct guard *g, struct buffer *b)
     };
 
     add_metrics(b, all, ARRAY_LEN(all));
+    record_metrics(g, b);
+}
+
+static void record_metrics(struct guard *g, struct buffer *b)
+{
+    struct shipper_figures f;
+
+    shipper_figures(g->shipper, &f);
+    const struct metric all[] = {
+        {"spool_bytes", "gauge", "Bytes that the spool holds.", f.held},
+        {"spool_limit_bytes", "gauge", "Bytes from which on statements are refused; 0: no bound.",
+         f.limit},
+        {"uploads_total", "counter", "Files that the object store acknowledged.", f.stored},
+        {"upload_bytes_total", "counter", "Their bytes.", f.stored_bytes},
+        {"upload_failures_total", "counter", "Attempts to upload that failed.", f.failures},
+        {"upload_waiting", "gauge", "Files that wait to be uploaded.", f.waiting},
+        {"upload_lag_milliseconds", "gauge", "Age of the oldest of them.", f.lag_ms},
+        {"records_stuck", "gauge", "Records that cannot be sealed.", f.stuck},
+    };
+
+    if (g->shipper)
+        add_metrics(b, all, ARRAY_LEN(all));
 }
 
 static const char *policy_state(struct guard *g)
@@ -99,8 +124,20 @@ static const char *policy_state(struct guard *g)
                                  : "last good one in force: ";
 }
 
+static void upload_text(struct guard *g, struct buffer *b)
+{
+    struct shipper_figures f;
+
+    shipper_figures(g->shipper, &f);
+    if (f.uploads)
+        buffer_printf(b, "upload: %s%s, %llu files wait, for %llu s\n",
+                      f.error[0] ? "failing: " : "ok", f.error, (unsigned long long)f.waiting,
+                      (unsigned long long)f.lag_ms / 1000);
+}
+
 static void ready_text(struct guard *g, struct buffer *b)
 {
+    upload_text(g, b);
     pthread_mutex_lock(&g->policy_lock);
     buffer_printf(b, "recorder: %s\npolicy: %s%s\n",
                   record_spool_healthy(g->spool) ? "ok" : "failing", policy_state(g),

@@ -10,6 +10,7 @@
 #include "guard_status.h"
 #include "options.h"
 #include "proto/ssh/hostkey.h"
+#include "record/shipper.h"
 #include "session/session.h"
 #include "src-common/kube/kube.h"
 #include "src-common/log.h"
@@ -25,9 +26,11 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define DRAIN_MS    5000
+#define UPLOAD_MS   15000 /* of the thirty seconds that a pod has by default */
 #define MAX_PENDING 256
 
 struct services {
@@ -164,6 +167,27 @@ static int start_issuers(struct services *s, const struct options *o, struct err
     return issuerswatch_start(&s->guard, &from, &s->issuers, err);
 }
 
+/* Recovers the spool, too: before anybody writes to it. */
+static int start_records(struct services *s, const struct options *o, struct error *err)
+{
+    struct shipper_config c = {.state = o->state,
+                               .owner = {o->agent.namespace_, o->agent.pod, CHAPERONE_VERSION},
+                               .s3 = o->s3,
+                               .limit = o->spool_limit,
+                               .segment_bytes = o->segment_bytes,
+                               .segment_ms = o->segment_seconds * 1000};
+    struct statvfs disk;
+    int rc = record_spool_open(o->spool, &s->guard.spool, err);
+
+    if (rc)
+        return rc;
+    c.spool = s->guard.spool;
+    /* Segments have to be written before records make room. */
+    if (o->s3.url && !c.limit && statvfs(o->spool, &disk) == 0)
+        c.limit = (uint64_t)disk.f_bavail * disk.f_frsize / 10 * 9;
+    return shipper_start(&c, &s->guard.shipper, err);
+}
+
 /* Everything that an accepted connection may need comes before the listeners. */
 static int start(struct services *s, const struct options *o, struct error *err)
 {
@@ -184,7 +208,7 @@ static int start(struct services *s, const struct options *o, struct error *err)
     if (rc == 0 && o->kubernetes)
         rc = kubernetes_target_start(g, account_dir(o), err);
     if (rc == 0)
-        rc = record_spool_open(o->spool, &g->spool, err);
+        rc = start_records(s, o, err);
     if (rc == 0)
         rc = make_masker(o->secrets, &g->masker, err);
     if (rc == 0)
@@ -224,6 +248,7 @@ static void stop(struct services *s)
         loop_stop(g->loops[i]);
     jobs_stop(g->jobs);
     cluster_stop(s->cluster);
+    shipper_stop(g->shipper, UPLOAD_MS);
     sql_parser_stop(g->parser);
 }
 

@@ -5,6 +5,7 @@
 
 #include "net/listener.h"
 #include "policy/policy.h"
+#include "record/s3.h"
 #include "src-common/error.h"
 
 #define OPTIONS_MAX_LISTEN 32
@@ -18,6 +19,9 @@ struct options {
     struct listener_explicit listen[OPTIONS_MAX_LISTEN];
     size_t n_listen;
     uint16_t capture_port;
+    struct s3_config s3;
+    uint64_t spool_limit, segment_bytes;
+    unsigned segment_seconds;
     unsigned workers, max_sessions, handshake_timeout_s, stale_after_s;
     const char *log_level;
     struct agent agent;

@@ -4,6 +4,7 @@
 #include "events.h"
 
 #include "event_queue.h"
+#include "sidecar/record/shipper.h"
 #include "src-common/clock.h"
 #include "src-common/jsonw.h"
 #include "src-common/kube/backoff.h"
@@ -290,7 +291,12 @@ int events_start(struct guard *g, struct kube *k, struct events **ret, struct er
         return error_set(err, rc, "cannot start the sender of Events: %s", strerror(-rc));
     }
     record_spool_set_observer(g->spool, story_line, e->story);
-    events_say(e, EVENT_GUARD_STARTED, "guard " CHAPERONE_VERSION " started");
+    if (shipper_key(g->shipper))
+        events_say(e, EVENT_GUARD_STARTED,
+                   "guard " CHAPERONE_VERSION " started; it signs records with the key %s",
+                   shipper_key(g->shipper));
+    else
+        events_say(e, EVENT_GUARD_STARTED, "guard " CHAPERONE_VERSION " started");
     *ret = e;
     return 0;
 }

@@ -25,6 +25,7 @@ struct record_spool {
     record_tap_fn *tap, *observer;
     void *tap_arg, *observer_arg;
     atomic_uint_fast64_t bytes, failures;
+    atomic_uint_fast64_t limit, held_before; /* what is held: bytes + held_before, modulo 2^64 */
     atomic_bool unhealthy;
 };
 
@@ -37,8 +38,8 @@ struct record {
     uint64_t seq;
     struct buffer pending;
     size_t written, line_at;
-    bool open;
-    char prev[CHAIN_HEX];
+    bool open, unbounded;
+    char prev[CHAIN_HEX + 1];
     char session[RECORD_SESSION_MAX + 1];
 };
 
@@ -89,9 +90,36 @@ uint64_t record_spool_failures(const struct record_spool *s)
     return atomic_load(&s->failures);
 }
 
+void record_spool_set_limit(struct record_spool *s, uint64_t bytes)
+{
+    atomic_store(&s->limit, bytes);
+}
+
+void record_spool_measured(struct record_spool *s, uint64_t held, uint64_t written)
+{
+    atomic_store(&s->held_before, held - written);
+}
+
+uint64_t record_spool_held(const struct record_spool *s)
+{
+    return atomic_load(&s->bytes) + atomic_load(&s->held_before);
+}
+
+int record_spool_dir(const struct record_spool *s)
+{
+    return s->dir_fd;
+}
+
+static bool is_full(const struct record_spool *s)
+{
+    uint64_t limit = atomic_load_explicit(&s->limit, memory_order_relaxed);
+
+    return limit && record_spool_held(s) > limit;
+}
+
 bool record_spool_healthy(const struct record_spool *s)
 {
-    return !atomic_load(&s->unhealthy);
+    return !atomic_load(&s->unhealthy) && !is_full(s);
 }
 
 void record_spool_set_tap(struct record_spool *s, record_tap_fn *fn, void *arg)
@@ -113,7 +141,8 @@ static void record_free(struct record *r)
     free(r);
 }
 
-int record_open(struct record_spool *s, const char *session_id, struct record **ret)
+static int open_record(struct record_spool *s, const char *session_id, int flags,
+                       struct record **ret)
 {
     char name[RECORD_SESSION_MAX + sizeof ".jsonl"];
     struct record *r;
@@ -126,11 +155,10 @@ int record_open(struct record_spool *s, const char *session_id, struct record **
         return -ENOMEM;
     r->spool = s;
     buffer_init(&r->pending, PENDING_MAX);
-    memset(r->prev, '0', sizeof r->prev);
+    memset(r->prev, '0', CHAIN_HEX);
     memcpy(r->session, session_id, strlen(session_id) + 1);
     snprintf(name, sizeof name, "%s.jsonl", session_id);
-    fd = openat(s->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
-                0600);
+    fd = openat(s->dir_fd, name, O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC | flags, 0600);
     e = -errno;
     record_file_init(&r->file, fd);
     if (fd < 0) {
@@ -139,6 +167,27 @@ int record_open(struct record_spool *s, const char *session_id, struct record **
         return e;
     }
     *ret = r;
+    return 0;
+}
+
+int record_open(struct record_spool *s, const char *session_id, struct record **ret)
+{
+    if (is_full(s)) {
+        atomic_fetch_add(&s->failures, 1);
+        return -ENOSPC;
+    }
+    return open_record(s, session_id, O_CREAT | O_EXCL, ret);
+}
+
+int record_resume(struct record_spool *s, const char *session_id, uint64_t seq, const char prev[64],
+                  struct record **ret)
+{
+    int rc = open_record(s, session_id, 0, ret);
+
+    if (rc)
+        return rc;
+    (*ret)->seq = seq;
+    memcpy((*ret)->prev, prev, CHAIN_HEX);
     return 0;
 }
 
@@ -224,6 +273,11 @@ size_t record_pending(const struct record *r)
     return (r->open ? r->line_at : buffer_len(&r->pending)) - r->written;
 }
 
+const char *record_head(const struct record *r)
+{
+    return r->prev;
+}
+
 /* Shows whole lines that have reached the file to tap and observer, and forgets them. */
 static void retire_lines(struct record *r)
 {
@@ -259,7 +313,9 @@ int record_flush(struct record *r)
     r->flushes++;
     while (record_pending(r) > 0) {
         const uint8_t *p = r->pending.p + r->pending.start + r->written;
-        ssize_t n = record_file_append(&r->file, p, record_pending(r));
+        ssize_t n = is_full(r->spool) && !r->unbounded
+                        ? -ENOSPC
+                        : record_file_append(&r->file, p, record_pending(r));
 
         if (n > 0) {
             r->written += (size_t)n;
@@ -268,7 +324,8 @@ int record_flush(struct record *r)
         }
         e = (int)n;
         atomic_fetch_add(&r->spool->failures, 1);
-        atomic_store(&r->spool->unhealthy, true);
+        if (!is_full(r->spool)) /* which shows by itself, and passes by itself */
+            atomic_store(&r->spool->unhealthy, true);
         break;
     }
     if (r->written > 0) {
@@ -277,6 +334,11 @@ int record_flush(struct record *r)
             atomic_store(&r->spool->unhealthy, false);
     }
     return e;
+}
+
+void record_set_unbounded(struct record *r)
+{
+    r->unbounded = true;
 }
 
 int record_tick(struct record *r)
@@ -301,6 +363,7 @@ void record_close(struct record *r)
     if (!r)
         return;
     drop_open_line(r);
+    r->unbounded = true;
     /* The last lines are written, not copied: what ends a session never stands behind a blank. */
     if (record_file_settle(&r->file) != 0)
         atomic_fetch_add(&r->spool->failures, 1);

@@ -24,9 +24,21 @@ uint64_t record_spool_failures(const struct record_spool *s); /* writes that fai
 /* False after a failed write until one succeeds. */
 bool record_spool_healthy(const struct record_spool *s);
 
+/* From now on writes fail with -ENOSPC while the spool holds more than `bytes`; 0: no bound. What
+ * closes a record is written all the same. */
+void record_spool_set_limit(struct record_spool *s, uint64_t bytes);
+/* What the directory held when `written` bytes had been written in all (record_spool_bytes). */
+void record_spool_measured(struct record_spool *s, uint64_t held, uint64_t written);
+uint64_t record_spool_held(const struct record_spool *s); /* now; 0 when nobody measures */
+int record_spool_dir(const struct record_spool *s);       /* the directory's descriptor */
+
 struct record;
 /* Creates the file (O_EXCL, 0600). Nothing is written yet. */
 int record_open(struct record_spool *s, const char *session_id, struct record **ret) MUST_CHECK;
+/* Goes on with a record that a dead guard left: seq is the next line's number, prev the hash of the
+ * last one, with which the file ends. For recovery alone. */
+int record_resume(struct record_spool *s, const char *session_id, uint64_t seq, const char prev[64],
+                  struct record **ret) MUST_CHECK;
 
 /* Starts a line of that type and returns the buffer to which the caller appends fields with the
  * jsonw_k… functions; the first field's comma is handled. Then record_end. Out of memory shows in
@@ -42,7 +54,11 @@ int record_flush(struct record *r) MUST_CHECK;
  * while there are lines to flush, and on while record_busy says so. Without ticks it writes. */
 int record_tick(struct record *r) MUST_CHECK;
 bool record_busy(const struct record *r);
+/* Its lines are written though the spool is over its bound: they are what helps to empty it. */
+void record_set_unbounded(struct record *r);
 size_t record_pending(const struct record *r); /* bytes not yet written */
+/* Hash of the last line that was ended, 64 digits and a NUL; until the next line. */
+const char *record_head(const struct record *r);
 /* Flushes, closes. The session.close line is the caller's. Accepts NULL. */
 void record_close(struct record *r);
 
@@ -57,11 +73,16 @@ void record_spool_set_observer(struct record_spool *s, record_tap_fn *fn, void *
 
 struct record_check {
     uint64_t lines, statements, denied, approvals;
-    uint64_t bad_seq; /* sequence number where the chain first breaks, when !ok */
-    bool ok;          /* chain intact, sequence without holes */
-    bool sealed;      /* ends with session.close */
+    uint64_t gaps;  /* lines that say that something is missing, or who closed the record */
+    uint64_t first; /* number of its first line: 0, or earlier ones are in segments elsewhere */
+    uint64_t clock_back; /* lines that claim to be older than the one before */
+    uint64_t segments;   /* of which it was read (segments.h) */
+    uint64_t bad_seq;    /* sequence number where the chain first breaks, when !ok */
+    bool ok;             /* chain intact, sequence without holes */
+    bool sealed;         /* ends with session.close */
     char session[64];
     char head[65];    /* hash of the last good line */
+    char key[65];     /* who signed the last segment; empty: nothing was signed */
     char reason[256]; /* when !ok: what is wrong there */
 };
 /* Verifies one file, streaming (bounded memory; a line is at most 64 MiB). -errno only when the

@@ -38,6 +38,7 @@ struct guard {
     unsigned policy_stale_after_ms;
 
     struct record_spool *spool;
+    struct shipper *shipper; /* NULL: records stay where they are */
     struct approvals *approvals;
     struct tls_authority *authority;
     struct sql_parser *parser;
