@@ -48,14 +48,21 @@ const struct command commands[] = {
     {"kill", "SESSION", "end a session", "Its client is told that an operator ended it.", NULL, 1,
      1, cmd_kill, .everywhere = true},
     {"replay", "RECORD [--speed N]", "print a recorded session",
-     "RECORD is a file; with --spool DIR also a session's name. At once, unless --speed says\n"
+     "RECORD is a file, a segment of an uploaded record or DIR/SESSION where its segments are; "
+     "with\n"
+     "--spool DIR also a session's name. At once, unless --speed says\n"
      "otherwise: 1 is as it was, 10 is ten times as fast. Values are as the agent saw them, that\n"
      "is masked. --json: the lines as they are. Exit code 1: the record was tampered with.",
      replay_options, 1, 1, cmd_replay, PLACE_FILES},
     {"verify", "RECORD...", "check that records are whole and unchanged",
-     "A line a file: OK, UNSEALED (the end is missing: still open, cut off, or the guard died) or\n"
-     "TAMPERED with the line where the chain breaks. Exit code 1 when any was tampered with, and\n"
-     "with --strict when any is unsealed.",
+     "RECORD is a file, a segment of an uploaded record, or a directory, such as a bucket's\n"
+     "download. A line a record: OK, UNSEALED (the end is missing: still open, cut off, or the "
+     "guard\n"
+     "died) or TAMPERED with the line where the chain breaks. Of directories also what is "
+     "MISSING:\n"
+     "segments and sessions that guards' ledgers name. Exit code 1 when any was tampered with or "
+     "is\n"
+     "missing, and with --strict when any is unsealed. Trust the keys of --key FILE alone.",
      verify_options, 1, SIZE_MAX, cmd_verify, PLACE_FILES},
     {"export", "RECORD --asciicast F | --json F | --csv F", "convert a record",
      "F may be - for standard output. asciicast v2 plays with asciinema; csv has a row for each\n"

@@ -4,11 +4,66 @@
 #include "recordfile.h"
 
 #include "object.h"
+#include "sidecar/record/segments.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
+
+/* Appends to a file that has no name. */
+static int keep_bytes(struct bytes some, void *arg)
+{
+    return fwrite(some.p, 1, some.len, arg) == some.len ? 0 : -EIO;
+}
+
+bool recordfile_segments(const char *path, char dir[static PATH_MAX],
+                         char session[static RECORD_SESSION_MAX + 1])
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    char first[PATH_MAX];
+    unsigned n;
+
+    snprintf(dir, PATH_MAX, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    if (slash == path)
+        snprintf(dir, PATH_MAX, "/");
+    if (segment_name_parse(name, session, &n))
+        return true;
+    if (strlen(name) > RECORD_SESSION_MAX)
+        return false;
+    snprintf(first, sizeof first, "%.4000s.000000" SEGMENT_SUFFIX, path);
+    strcpy(session, name);
+    return access(path, F_OK) != 0 && access(first, F_OK) == 0;
+}
+
+/* The lines of all segments, in a file that goes when it is closed. */
+static enum exit_code unpack(struct recordfile *f, const char *dir, const char *session)
+{
+    struct error err = {0};
+    FILE *to = tmpfile();
+    struct segments_reader how = {.sink = keep_bytes, .sink_arg = to};
+    int rc;
+
+    if (!to)
+        return cli_fail(EXIT_UNREACHABLE, "no room for the record's lines: %m");
+    rc = segments_read(dir, session, &how, &f->check, &err);
+    if (rc == 0 && (fflush(to) != 0 || (f->lines.fd = fcntl(fileno(to), F_DUPFD_CLOEXEC, 3)) < 0 ||
+                    lseek(f->lines.fd, 0, SEEK_SET) != 0))
+        rc = error_set(&err, -EIO, "the record's lines cannot be read: %m");
+    fclose(to);
+    return rc ? cli_fail(EXIT_UNREACHABLE, "%s", err.text) : EXIT_DONE;
+}
+
+/* Past the hole in the front of a record whose first lines were uploaded (docs/records.md). */
+static void skip_hole(struct recordfile *f)
+{
+    struct bytes rest;
+    off_t at = lseek(f->lines.fd, 0, SEEK_DATA);
+    char first;
+
+    if (at > 0 && pread(f->lines.fd, &first, 1, at) == 1 && first != '\0')
+        (void)!lines_next(&f->lines, &rest);
+}
 
 static char *find_path(const struct cli *cli, const char *name)
 {
@@ -17,13 +72,17 @@ static char *find_path(const struct cli *cli, const char *name)
 
     if (!spool || strchr(name, '/') || access(name, F_OK) == 0)
         return strdup(name);
-    return asprintf(&path, "%s/%s%s", spool, name, strstr(name, ".jsonl") ? "" : ".jsonl") < 0
-               ? NULL
-               : path;
+    if (asprintf(&path, "%s/%s%s", spool, name, strstr(name, ".jsonl") ? "" : ".jsonl") < 0)
+        return NULL;
+    /* One that has ended is there in segments alone. */
+    if (!strstr(name, ".jsonl") && access(path, F_OK) != 0)
+        path[strlen(path) - strlen(".jsonl")] = '\0';
+    return path;
 }
 
 enum exit_code recordfile_open(const struct cli *cli, const char *name, struct recordfile *ret)
 {
+    char dir[PATH_MAX], session[RECORD_SESSION_MAX + 1];
     struct error err = {0};
 
     memset(ret, 0, sizeof *ret);
@@ -31,11 +90,15 @@ enum exit_code recordfile_open(const struct cli *cli, const char *name, struct r
     ret->path = find_path(cli, name);
     if (!ret->path)
         return cli_fail(EXIT_UNREACHABLE, "out of memory");
+    if (recordfile_segments(ret->path, dir, session))
+        return unpack(ret, dir, session);
     if (record_verify_file(ret->path, &ret->check, &err) != 0)
         return cli_fail(EXIT_UNREACHABLE, "%s", err.text);
     ret->lines.fd = open(ret->path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (ret->lines.fd < 0)
         return cli_fail(EXIT_UNREACHABLE, "cannot read %s: %m", ret->path);
+    if (ret->check.first > 0)
+        skip_hole(ret);
     return EXIT_DONE;
 }
 

@@ -6,7 +6,10 @@
 #include "cli.h"
 #include "lines.h"
 
+#include "sidecar/record/chain.h"
 #include "sidecar/record/record.h"
+
+#include <limits.h>
 
 struct recordfile {
     char *path;
@@ -14,8 +17,13 @@ struct recordfile {
     struct record_check check; /* verified before the first line is given out */
 };
 
-/* Opens and verifies. `name` is a file, or with --spool DIR a session's name. EXIT_UNREACHABLE,
- * said on stderr, when it cannot be read; a record that was tampered with is opened all the same.
+/* Does the path name a record that is segments in a directory: one of them, or DIR/SESSION? Then
+ * their directory and session. */
+bool recordfile_segments(const char *path, char dir[static PATH_MAX],
+                         char session[static RECORD_SESSION_MAX + 1]);
+/* Opens and verifies. `name` is a file, one of its segments, or with --spool DIR a session's name.
+ * EXIT_UNREACHABLE, said on stderr, when it cannot be read; a record that was tampered with is
+ * opened all the same.
  */
 enum exit_code recordfile_open(const struct cli *cli, const char *name,
                                struct recordfile *ret) MUST_CHECK;

@@ -6,11 +6,13 @@
 #include "guardpods.h"
 #include "guardsocket.h"
 #include "object.h"
-#include "recordfile.h"
+#include "recordset.h"
+#include "sidecar/record/ledger.h"
 #include "table.h"
 
-#include <dirent.h>
+#include <errno.h>
 #include <json-c/json.h>
+#include <unistd.h>
 
 const struct option_spec sessions_options[] = {
     {"spool", 0, "DIR", "list the records in this directory instead"},
@@ -155,40 +157,43 @@ static void recorded_row(struct table *t, struct json_object *s)
     table_cell(t, object_text(s, "integrity"));
 }
 
-static int is_record(const struct dirent *e)
-{
-    size_t n = strlen(e->d_name);
+struct listing {
+    const struct cli *cli;
+    struct json_object *list;
+};
 
-    return n > 6 && strcmp(e->d_name + n - 6, ".jsonl") == 0;
+static void list_record(const char *path, const char *dir, const char *session, void *arg)
+{
+    const char *slash = strrchr(path, '/'), *name = session ? session : slash ? slash + 1 : path;
+    struct listing *l = arg;
+    struct recordfile f;
+
+    (void)dir;
+    if (strncmp(name, LEDGER_PREFIX, sizeof LEDGER_PREFIX - 1) == 0)
+        return;
+    if (recordfile_open(l->cli, path, &f) == EXIT_DONE)
+        json_object_array_add(l->list, describe(&f));
+    recordfile_close(&f);
 }
 
 static struct json_object *read_spool(const struct cli *cli, const char *dir)
 {
-    struct json_object *answer = NULL, *list;
-    struct dirent **names = NULL;
-    int n = scandir(dir, &names, is_record, alphasort);
+    struct listing l = {cli, json_object_new_array()};
+    struct json_object *answer = json_object_new_object();
+    struct error err = {0};
+    struct recordset set;
+    int rc;
 
-    if (n < 0) {
-        cli_fail(EXIT_UNREACHABLE, "cannot read %s: %m", dir);
-        return NULL;
-    }
-    answer = json_object_new_object();
-    list = json_object_new_array();
-    json_object_object_add(answer, "sessions", list);
-    for (int i = 0; i < n; i++) {
-        _cleanup_(free_charp) char *path = NULL;
-        struct recordfile f;
-
-        if (asprintf(&path, "%s/%s", dir, names[i]->d_name) < 0)
-            path = NULL;
-        if (path && recordfile_open(cli, path, &f) == EXIT_DONE)
-            json_object_array_add(list, describe(&f));
-        if (path)
-            recordfile_close(&f);
-        free(names[i]);
-    }
-    free(names);
-    return answer;
+    json_object_object_add(answer, "sessions", l.list);
+    recordset_init(&set);
+    rc = access(dir, R_OK | X_OK) == 0 ? recordset_walk(&set, dir, list_record, &l, &err)
+                                       : error_set(&err, -errno, "cannot read %s: %m", dir);
+    recordset_done(&set);
+    if (rc == 0)
+        return answer;
+    cli_fail(EXIT_UNREACHABLE, "%s", err.text);
+    json_object_put(answer);
+    return NULL;
 }
 
 static enum exit_code list_recorded(const struct cli *cli, const char *dir)

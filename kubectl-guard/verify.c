@@ -1,17 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0
- * verify: are records whole and unchanged?
+ * verify: are records whole, unchanged, signed, and all there?
  */
 #include "commands.h"
 #include "object.h"
-#include "recordfile.h"
+#include "recordset.h"
 #include "text.h"
 
 #include <json-c/json.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 const struct option_spec verify_options[] = {
+    {"key", 0, "FILE", "trust these public keys alone (PEM, or lines of 64 hex digits)", true},
     {"strict", 0, NULL, "an unsealed record is a failure, too"},
     {0},
+};
+
+struct verification {
+    const struct cli *cli;
+    struct recordset set;
+    struct trusted_keys keys;
+    struct json_object *list; /* NULL: text */
+    const char *dir;          /* of the segments that are being read */
+    enum exit_code code;
 };
 
 static struct json_object *to_json(const char *path, const struct record_check *c,
@@ -29,11 +40,17 @@ static struct json_object *to_json(const char *path, const struct record_check *
     json_object_object_add(o, "ok", json_object_new_boolean(c->ok));
     json_object_object_add(o, "sealed", json_object_new_boolean(c->sealed));
     json_object_object_add(o, "session", json_object_new_string(c->session));
+    json_object_object_add(o, "first", json_object_new_uint64(c->first));
     json_object_object_add(o, "lines", json_object_new_uint64(c->lines));
     json_object_object_add(o, "statements", json_object_new_uint64(c->statements));
     json_object_object_add(o, "denied", json_object_new_uint64(c->denied));
     json_object_object_add(o, "approvals", json_object_new_uint64(c->approvals));
+    json_object_object_add(o, "gaps", json_object_new_uint64(c->gaps));
+    json_object_object_add(o, "segments", json_object_new_uint64(c->segments));
+    json_object_object_add(o, "clockBack", json_object_new_uint64(c->clock_back));
     json_object_object_add(o, "head", json_object_new_string(c->head));
+    if (c->key[0])
+        json_object_object_add(o, "key", json_object_new_string(c->key));
     if (!c->ok) {
         json_object_object_add(o, "badSeq", json_object_new_uint64(c->bad_seq));
         json_object_object_add(o, "reason", json_object_new_string(c->reason));
@@ -41,50 +58,142 @@ static struct json_object *to_json(const char *path, const struct record_check *
     return o;
 }
 
-static void print_text(const char *path, const struct record_check *c)
+static void describe(const struct verification *v, const struct record_check *c, struct buffer *b)
+{
+    buffer_printf(b, ": %s %llu lines, %llu statements, %llu denied", recordfile_verdict(c),
+                  (unsigned long long)c->lines, (unsigned long long)c->statements,
+                  (unsigned long long)c->denied);
+    if (c->first)
+        buffer_printf(b, ", from line %llu on", (unsigned long long)c->first);
+    if (c->gaps)
+        buffer_printf(b, ", %llu gap%s", (unsigned long long)c->gaps, c->gaps > 1 ? "s" : "");
+    if (c->clock_back)
+        buffer_printf(b, ", the clock went back %llu times", (unsigned long long)c->clock_back);
+    if (c->segments)
+        buffer_printf(b, ", %llu segments signed by %s%s", (unsigned long long)c->segments, c->key,
+                      v->keys.n ? "" : " (which key to trust is for --key to say)");
+    if (c->head[0])
+        buffer_printf(b, ", head %s", c->head);
+}
+
+static void print_text(const struct verification *v, const char *path, const struct record_check *c)
 {
     struct buffer b;
 
     buffer_init(&b, (size_t)1 << 20);
     text_clean(bytes_str(path), TEXT_LINE, &b);
     if (c->ok)
-        buffer_printf(&b, ": %s %llu lines, %llu statements, %llu denied%s%s",
-                      recordfile_verdict(c), (unsigned long long)c->lines,
-                      (unsigned long long)c->statements, (unsigned long long)c->denied,
-                      c->head[0] ? ", head " : "", c->head);
+        describe(v, c, &b);
     else
         buffer_printf(&b, ": TAMPERED at seq %llu: %s", (unsigned long long)c->bad_seq, c->reason);
     printf("%.*s\n", (int)buffer_len(&b), (const char *)b.p);
     buffer_done(&b);
 }
 
+static void on_seal(const struct seal *seal, void *arg)
+{
+    struct verification *v = arg;
+
+    recordset_seal(&v->set, v->dir, seal);
+}
+
+/* What no segment signs is not what somebody who names keys asked for. */
+static void ask_for_signature(const struct verification *v, struct record_check *c)
+{
+    if (v->keys.n == 0 || c->segments || !c->ok)
+        return;
+    c->ok = c->sealed = false;
+    snprintf(c->reason, sizeof c->reason, "it is not signed");
+}
+
+static void verify_one(const char *path, const char *dir, const char *session, void *arg)
+{
+    struct verification *v = arg;
+    const struct segments_reader how = {.keys = &v->keys, .on_seal = on_seal, .seal_arg = v};
+    struct record_check c;
+    struct error err = {0};
+    int r;
+
+    v->dir = dir;
+    r = dir ? segments_read(dir, session, &how, &c, &err) : record_verify_file(path, &c, &err);
+    if (r == 0)
+        ask_for_signature(v, &c);
+    if (v->list)
+        json_object_array_add(v->list, to_json(path, &c, r == 0 ? NULL : err.text));
+    if (r != 0) {
+        cli_fail(EXIT_UNREACHABLE, "%s", err.text);
+        v->code = v->code == EXIT_NO ? v->code : EXIT_UNREACHABLE;
+        return;
+    }
+    if (!v->list)
+        print_text(v, path, &c);
+    if (dir)
+        recordset_record(&v->set, dir, &c);
+    if (c.ok && !c.sealed)
+        cli_fail(EXIT_DONE, "warning: %s is unsealed: its end may be missing", path);
+    if (!c.ok || (cli_option(v->cli, "strict") && !c.sealed))
+        v->code = EXIT_NO;
+}
+
+static void complain(const char *text, void *arg)
+{
+    struct verification *v = arg;
+    struct json_object *o;
+    struct buffer b;
+
+    v->code = EXIT_NO;
+    if (v->list) {
+        o = json_object_new_object();
+        json_object_object_add(o, "verdict", json_object_new_string("MISSING"));
+        json_object_object_add(o, "reason", json_object_new_string(text));
+        json_object_array_add(v->list, o);
+        return;
+    }
+    buffer_init(&b, (size_t)1 << 16);
+    text_clean(bytes_str(text), TEXT_LINE, &b);
+    printf("%.*s\n", (int)buffer_len(&b), (const char *)b.p);
+    buffer_done(&b);
+}
+
+static bool is_directory(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static enum exit_code load_keys(struct verification *v)
+{
+    struct error err = {0};
+
+    for (size_t i = 0; i < v->cli->n_options; i++)
+        if (strcmp(v->cli->options[i].name, "key") == 0 &&
+            trusted_keys_load(v->cli->options[i].value, &v->keys, &err) != 0)
+            return cli_fail(EXIT_UNREACHABLE, "%s", err.text);
+    return EXIT_DONE;
+}
+
 enum exit_code cmd_verify(const struct cli *cli)
 {
-    struct json_object *list = json_object_new_array();
-    bool strict = cli_option(cli, "strict") != NULL, json = cli->output >= OUTPUT_JSON;
-    enum exit_code code = EXIT_DONE;
+    struct verification v = {.cli = cli, .code = EXIT_DONE};
+    struct error err = {0};
+    bool directories = false;
 
+    if (load_keys(&v) != EXIT_DONE)
+        return EXIT_UNREACHABLE;
+    recordset_init(&v.set);
+    if (cli->output >= OUTPUT_JSON)
+        v.list = json_object_new_array();
     for (size_t i = 0; i < cli->n_args; i++) {
-        struct record_check c;
-        struct error err = {0};
-        int r = record_verify_file(cli->args[i], &c, &err);
-
-        if (json)
-            json_object_array_add(list, to_json(cli->args[i], &c, r == 0 ? NULL : err.text));
-        if (r != 0) {
-            cli_fail(EXIT_UNREACHABLE, "%s", err.text);
-            code = code == EXIT_NO ? code : EXIT_UNREACHABLE;
-            continue;
-        }
-        if (!json)
-            print_text(cli->args[i], &c);
-        if (c.ok && !c.sealed)
-            cli_fail(EXIT_DONE, "warning: %s is unsealed: its end may be missing", cli->args[i]);
-        if (!c.ok || (strict && !c.sealed))
-            code = EXIT_NO;
+        directories = directories || is_directory(cli->args[i]);
+        if (recordset_walk(&v.set, cli->args[i], verify_one, &v, &err) != 0)
+            v.code = cli_fail(EXIT_UNREACHABLE, "%s", err.text);
     }
-    if (json)
-        object_print(cli, list);
-    json_object_put(list);
-    return code;
+    if (directories)
+        recordset_compare(&v.set, cli, complain, &v);
+    if (v.list)
+        object_print(cli, v.list);
+    json_object_put(v.list);
+    recordset_done(&v.set);
+    return v.code;
 }
