@@ -44,7 +44,7 @@ static inline int setup(void **state)
 
 static inline void remove_in_dir(const char *name)
 {
-    char path[256];
+    char path[512];
 
     snprintf(path, sizeof path, "%s/%s", dir, name);
     unlink(path);
