@@ -252,14 +252,15 @@ enum approval_answer approvals_ask(struct approvals *a, const struct approval_as
     return answer;
 }
 
-void approvals_withdraw(struct approvals *a, const char *id)
+bool approvals_withdraw(struct approvals *a, const char *id)
 {
     struct request *r;
+    bool waited = false;
 
     pthread_mutex_lock(&a->lock);
     r = approvals_find(a, id);
     if (r && r->info.phase == APPROVAL_PENDING) {
-        r->notify = NULL;
+        waited = take(&r->notify) != NULL;
         approvals_settle(a, r, APPROVAL_WITHDRAWN);
     }
     /* The callback may be on its way on another thread: it has to return before the session's
@@ -268,6 +269,7 @@ void approvals_withdraw(struct approvals *a, const char *id)
            !pthread_equal(r->notifier, pthread_self()))
         pthread_cond_wait(&a->notified, &a->lock);
     pthread_mutex_unlock(&a->lock);
+    return waited;
 }
 
 uint64_t approvals_tick(struct approvals *a)

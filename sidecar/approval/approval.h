@@ -83,8 +83,9 @@ enum approval_answer approvals_ask(struct approvals *a, const struct approval_as
                                    approval_notify_fn *notify, void *arg,
                                    char ret_id[static APPROVAL_ID_LEN + 1]);
 /* The session stops waiting (client gone, policy changed, cancelled). After it returns notify is
- * not called any more. */
-void approvals_withdraw(struct approvals *a, const char *id);
+ * not called any more. True: it was not called at all, and what its arg holds is the caller's to
+ * release. */
+bool approvals_withdraw(struct approvals *a, const char *id) MUST_CHECK;
 
 /* Decides, from the control socket. `by` is the verified identity. uses and valid_for_s override
  * the rule's when > 0 (a Hold approved with them leaves a grant behind for identical statements).

@@ -122,17 +122,10 @@ static enum approval_answer ask(struct kubeguard *g, struct kuberequest *r,
 
 static void withdraw(struct kubeguard *g, uint32_t n, const char *id)
 {
-    struct approvals *a = g->session->guard->approvals;
-    struct approval_info info;
-
-    approvals_withdraw(a, id);
-    if (approvals_get(a, id, &info) != 0)
+    if (!approvals_withdraw(g->session->guard->approvals, id))
         return;
-    if (info.phase == APPROVAL_WITHDRAWN) { /* on_decided was not called and will not be */
-        session_unref(g->session);
-        kubejournal_approval(g, n, id, "Withdrawn");
-    }
-    approval_info_done(&info);
+    session_unref(g->session);
+    kubejournal_approval(g, n, id, "Withdrawn");
 }
 
 /* Until it is decided: the phase, and in words why not. -errno: the agent left, the session ends.

@@ -351,13 +351,20 @@ static int before_send(void *arg)
     return 0;
 }
 
+/* With the reference that the asking took, unless on_decided has released it. */
+static void stop_asking(struct pgsession *p)
+{
+    if (approvals_withdraw(p->session->guard->approvals, p->flow.approval_id))
+        session_unref(p->session);
+}
+
 static void withdraw(struct pgsession *p)
 {
     struct pgflow *f = &p->flow;
 
     if (f->park != PGPARK_APPROVAL)
         return;
-    approvals_withdraw(p->session->guard->approvals, f->approval_id);
+    stop_asking(p);
     pgflow_record_approval(f, "Withdrawn");
     f->park = PGPARK_NONE;
 }
@@ -483,7 +490,7 @@ static void cancel_waiting(struct pgsession *p)
 
     if (f->park != PGPARK_APPROVAL)
         return; /* the upstream has been asked to cancel what runs there */
-    approvals_withdraw(p->session->guard->approvals, f->approval_id);
+    stop_asking(p);
     f->approval_phase = APPROVAL_WITHDRAWN;
     f->approval_decided = true;
     pgflow_resume(f);

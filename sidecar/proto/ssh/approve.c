@@ -199,18 +199,11 @@ void sshchannel_answer(struct channel *c)
 
 void sshchannel_withdraw(struct channel *c)
 {
-    struct approvals *a = c->relay->session->guard->approvals;
-    struct approval_info info;
-
     if (!c->asking)
         return;
     c->asking = false;
-    approvals_withdraw(a, c->approval_id);
-    if (approvals_get(a, c->approval_id, &info) != 0)
+    if (!approvals_withdraw(c->relay->session->guard->approvals, c->approval_id))
         return;
-    if (info.phase == APPROVAL_WITHDRAWN) { /* on_decided was not called and will not be */
-        session_unref(c->relay->session);
-        journal_approval(c->relay, c->asking_n, c->approval_id, "Withdrawn");
-    }
-    approval_info_done(&info);
+    session_unref(c->relay->session);
+    journal_approval(c->relay, c->asking_n, c->approval_id, "Withdrawn");
 }

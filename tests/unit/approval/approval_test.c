@@ -419,7 +419,7 @@ static void unknown_requests(void **state)
     strcpy(f->id, "aaaaaaaaaaaa");
     assert_int_equal(approve(f, ROOT, UID_ROOT, 0, 0), -ENOENT);
     assert_int_equal(approvals_get(f->a, "", &i), -ENOENT);
-    approvals_withdraw(f->a, "aaaaaaaaaaaa");
+    assert_false(approvals_withdraw(f->a, "aaaaaaaaaaaa"));
 }
 
 static void the_queue_is_bounded(void **state)
@@ -436,7 +436,7 @@ static void the_queue_is_bounded(void **state)
     f->ask.digest[2] = 99;
     assert_int_equal(ask(f), APPROVAL_ANSWER_REFUSED);
     assert_string_equal(f->id, "");
-    approvals_withdraw(f->a, first);
+    assert_true(approvals_withdraw(f->a, first));
     assert_int_equal(ask(f), APPROVAL_ANSWER_WAIT);
 }
 
@@ -473,7 +473,8 @@ static void withdrawn_is_not_told(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(ask(f), APPROVAL_ANSWER_WAIT);
-    approvals_withdraw(f->a, f->id);
+    assert_true(approvals_withdraw(f->a, f->id));
+    assert_false(approvals_withdraw(f->a, f->id));
     assert_int_equal(phase_of(f), APPROVAL_WITHDRAWN);
     assert_int_equal(approve(f, ROOT, UID_ROOT, 0, 0), -EALREADY);
     assert_int_equal(f->told, 0);
@@ -554,7 +555,7 @@ static void *sessions(void *arg)
                                  .settings = &race->settings};
 
         if (approvals_ask(race->a, &q, on_decided, mine, mine->id) == APPROVAL_ANSWER_WAIT)
-            approvals_withdraw(race->a, mine->id);
+            (void)!approvals_withdraw(race->a, mine->id);
         free(mine);
     }
     atomic_fetch_add(&race->done, 1);

@@ -221,7 +221,7 @@ static void withdrawing_tells_the_outlet(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(ask(f), APPROVAL_ANSWER_WAIT);
-    approvals_withdraw(f->a, f->id);
+    assert_true(approvals_withdraw(f->a, f->id));
     assert_int_equal(f->settled, 1);
     assert_int_equal(f->told, 0);
     assert_int_equal(vote(f, true, "bob@example.com", dba), -EALREADY);

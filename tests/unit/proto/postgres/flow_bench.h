@@ -359,12 +359,19 @@ static void bench_drain(struct bench *b)
     }
 }
 
+/* As postgres.c does it: the reference that the asking took goes with the request. */
+static void bench_stop_asking(struct pgflow *f)
+{
+    if (approvals_withdraw(bench_guard.approvals, f->approval_id))
+        session_unref(f->session);
+}
+
 BENCH_USED static void bench_close(struct bench *b)
 {
     char path[512];
 
     if (b->flow.park == PGPARK_APPROVAL)
-        approvals_withdraw(bench_guard.approvals, b->flow.approval_id);
+        bench_stop_asking(&b->flow);
     pgcollector_free(b->flow.collector);
     pgprepared_unref(b->flow.park_prepared);
     pgflow_done(&b->flow);
@@ -534,7 +541,7 @@ BENCH_USED static void bench_end_waiting(struct bench *b, enum approval_phase ph
 
     if (f->park != PGPARK_APPROVAL)
         return;
-    approvals_withdraw(bench_guard.approvals, f->approval_id);
+    bench_stop_asking(f);
     f->approval_phase = phase;
     f->approval_decided = true;
     pgflow_resume(f);
@@ -548,7 +555,7 @@ BENCH_USED static void bench_change_policy(struct bench *b, const char *name)
     b->policy = bench_policy(name);
     bench_use_policy(b->policy);
     if (f->park == PGPARK_APPROVAL) {
-        approvals_withdraw(bench_guard.approvals, f->approval_id);
+        bench_stop_asking(f);
         f->park = PGPARK_NONE;
         pgflow_resume(f);
     }
