@@ -48,7 +48,8 @@ static int find_secrets(struct admit *ad, const struct review *r, struct secrets
     struct error err;
     int rc = list_targets(ad, r->namespace_, &targets, &err);
 
-    if (rc == 0 && (rc = secrets_of_targets(targets, ret)) < 0)
+    if (rc == 0 && ((rc = secrets_of_targets(targets, ret)) < 0 ||
+                    (rc = secrets_add(ret, ad->config->guard_secrets.value)) < 0))
         error_set(&err, rc, "out of memory");
     if (rc)
         answer_refuse(a,

@@ -3,6 +3,7 @@
  */
 #include "config.h"
 
+#include "secrets.h"
 #include "sidecar/identity/issuers.h"
 #include "sidecar/policy/model.h"
 #include "src-common/buffer.h"
@@ -140,6 +141,20 @@ static int args_parse(const struct place *at, void *out)
     return strings_parse(at, out);
 }
 
+static int secrets_parse(const struct place *at, void *out)
+{
+    size_t index = 0;
+    int rc = args_parse(at, out);
+
+    for (const struct node_item *i = rc ? NULL : at->node->items; i; i = i->next, index++) {
+        struct place item = {.up = at, .index = index, .node = i->value, .loader = at->loader};
+
+        if (!secrets_name_ok(i->value->text))
+            return place_error(&item, "expected the name of a Secret");
+    }
+    return rc;
+}
+
 static int paths_parse(const struct place *at, void *out)
 {
     size_t index = 0;
@@ -248,6 +263,7 @@ static const struct field fields[] = {
     {"initResources", resources_parse, offsetof(struct config, init_resources)},
     {"spoolSizeLimit", quantity_parse, offsetof(struct config, spool_limit)},
     {"guardArgs", args_parse, offsetof(struct config, guard_args)},
+    {"guardSecrets", secrets_parse, offsetof(struct config, guard_secrets)},
     {"guardUID", id_parse, offsetof(struct config, guard_uid)},
     {"guardGID", id_parse, offsetof(struct config, guard_gid)},
     {"environment", place_parse_bool, offsetof(struct config, environment)},
@@ -283,7 +299,8 @@ static const size_t values[] = {
     offsetof(struct config, pull_policy),    offsetof(struct config, guard_resources),
     offsetof(struct config, init_resources), offsetof(struct config, spool_limit),
     offsetof(struct config, guard_args),     offsetof(struct config, trust_files),
-    offsetof(struct config, api_audiences),  offsetof(struct config, issuers),
+    offsetof(struct config, guard_secrets),  offsetof(struct config, api_audiences),
+    offsetof(struct config, issuers),
 };
 
 static struct config *config_new(void)
@@ -300,6 +317,7 @@ static struct config *config_new(void)
     c->pull_policy.value = value_copy(value_get(d, "imagePullPolicy"));
     c->spool_limit.value = value_copy(value_get(d, "spoolSizeLimit"));
     c->guard_args.value = value_copy(value_get(d, "list"));
+    c->guard_secrets.value = value_copy(value_get(d, "list"));
     c->trust_files.value = value_copy(value_get(d, "list"));
     c->api_audiences.value = value_copy(value_get(d, "list"));
     c->issuers.value = json_object_new_string("");

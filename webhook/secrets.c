@@ -7,7 +7,7 @@
 
 /* Of a DNS subdomain. What is stored otherwise got there before the webhook did; no Secret can be
  * called so, and a volume for it would make every pod invalid. */
-static bool is_name(const char *s)
+bool secrets_name_ok(const char *s)
 {
     size_t n = s ? strlen(s) : 0;
 
@@ -16,7 +16,7 @@ static bool is_name(const char *s)
 
 static int add(struct json_object *list, const char *name)
 {
-    if (!is_name(name) || value_has(list, name))
+    if (!secrets_name_ok(name) || value_has(list, name))
         return 0;
     return json_object_array_add(list, json_object_new_string(name)) < 0 ? -ENOMEM : 0;
 }
@@ -49,6 +49,20 @@ int secrets_of_targets(struct json_object *targets, struct secrets *ret)
     json_object_array_sort(s.mounted, by_text);
     *ret = s;
     return 0;
+}
+
+int secrets_add(struct secrets *s, struct json_object *names)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < value_n(names) && rc == 0; i++) {
+        const char *name = json_object_get_string(value_item(names, i));
+
+        if ((rc = add(s->mounted, name)) == 0)
+            rc = add(s->logins, name);
+    }
+    json_object_array_sort(s->mounted, by_text);
+    return rc;
 }
 
 void secrets_done(struct secrets *s)

@@ -16,4 +16,7 @@ struct secrets {
 
 /* From a list of GuardTarget objects. -ENOMEM. */
 int secrets_of_targets(struct json_object *targets, struct secrets *ret) MUST_CHECK;
+/* Adds names of Secrets that are the guard's alone. -ENOMEM. */
+int secrets_add(struct secrets *s, struct json_object *names) MUST_CHECK;
+bool secrets_name_ok(const char *s);
 void secrets_done(struct secrets *s);

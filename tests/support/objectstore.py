@@ -110,9 +110,14 @@ class ObjectStore:
         assert status == 200, body
 
     def keys(self, bucket):
-        status, _, body = self.request("GET", f"/{bucket}", query="list-type=2")
-        assert status == 200, body
-        return sorted(re.findall(r"<Key>([^<]+)</Key>", body.decode()))
+        found = []
+        while True:
+            after = "&start-after=" + urllib.parse.quote(found[-1], safe="") if found else ""
+            status, _, body = self.request("GET", f"/{bucket}", query="list-type=2" + after)
+            assert status == 200, body
+            found += sorted(re.findall(r"<Key>([^<]+)</Key>", body.decode()))
+            if b"<IsTruncated>true" not in body:
+                return found
 
     def versions(self, bucket):
         """(key, version id) of every version, not of delete markers."""

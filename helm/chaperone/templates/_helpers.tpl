@@ -54,3 +54,16 @@ annotations:
   cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ include "chaperone.certificateSecret" . }}
 {{- end }}
 {{- end }}
+
+{{/* Arguments of the guard: what records are to become, and what the values add. */}}
+{{- define "chaperone.guardArgs" -}}
+{{- $args := list "--spool-limit" (toString .Values.records.spoolLimit) -}}
+{{- with .Values.records.upload -}}
+{{- if .bucket -}}
+{{- $args = concat $args (list "--upload" (printf "s3://%s/%s" .bucket .prefix) "--s3-region" .region "--s3-credentials" (printf "/etc/chaperone/secrets/%s" .credentialsSecret)) -}}
+{{- with .endpoint }}{{ $args = concat $args (list "--s3-endpoint" .) }}{{ end -}}
+{{- with .lock }}{{ $args = concat $args (list "--s3-lock" .) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson (concat $args .Values.guard.args) -}}
+{{- end }}

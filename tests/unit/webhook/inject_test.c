@@ -214,6 +214,22 @@ static void secrets_of_targets_go_to_the_guard(void **state)
     assert_int_equal(value_n(value_get(container(pod, "containers", 0), "volumeMounts")), 1);
 }
 
+static void further_secrets_are_the_guards_alone(void **state)
+{
+    _cleanup_(config_free) struct config *c = config_with(", guardSecrets: [s3-login, orders-ca]");
+    struct secrets s = secrets_with(TARGETS);
+
+    (void)state;
+    assert_false(value_has(s.mounted, "s3-login"));
+    assert_int_equal(secrets_add(&s, c->guard_secrets.value), 0);
+    assert_true(value_has(s.mounted, "s3-login") && value_has(s.logins, "s3-login"));
+    assert_true(value_has(s.logins, "orders-ca")); /* and mounted once */
+    for (size_t i = 1; i < value_n(s.mounted); i++)
+        assert_true(strcmp(json_object_get_string(value_item(s.mounted, i - 1)),
+                           json_object_get_string(value_item(s.mounted, i))) < 0);
+    secrets_done(&s);
+}
+
 static void files_of_trust_are_mounted_over(void **state)
 {
     _cleanup_(config_free) struct config *c = config_with(", trustFiles: [/etc/app/root.crt]");
@@ -457,6 +473,7 @@ int main(void)
         cmocka_unit_test(the_environment_is_set_when_unset),
         cmocka_unit_test(capabilities_are_dropped),
         cmocka_unit_test(secrets_of_targets_go_to_the_guard),
+        cmocka_unit_test(further_secrets_are_the_guards_alone),
         cmocka_unit_test(files_of_trust_are_mounted_over),
         cmocka_unit_test(ids_follow_from_the_uid_and_avoid_the_pods),
         cmocka_unit_test(what_others_change_is_mended),

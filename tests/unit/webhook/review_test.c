@@ -168,6 +168,8 @@ static void configurations_are_checked(void **state)
         {"{guardImage: g, initImage: i, trustFiles: [etc]}", "trustFiles[0]: expected an absolute"},
         {"{guardImage: g, initImage: i, trustFiles: [/a/../b]}", "trustFiles[0]"},
         {"{guardImage: g, initImage: i, guardArgs: [1]}", "guardArgs[0]: expected a string"},
+        {"{guardImage: g, initImage: i, guardSecrets: [ok, ../x]}",
+         "guardSecrets[1]: expected the name of a Secret"},
         {"{guardImage: g, initImage: i, guardResources: {limit: {}}}",
          "guardResources.limit: unknown field 'limit' (did you mean limits?)"},
         {"{guardImage: g, initImage: i, issuers: {}}", "issuers: expected a list"},
