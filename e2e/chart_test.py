@@ -96,12 +96,18 @@ def test_the_configuration_file(made):
     digest = "sha256:" + "a" * 64
     config = yaml.safe_load(objects(
         "--set", f"images.registry=r.example.com,images.guard.digest={digest},images.init.tag=v2,guard.uid=20000,guard.gid=20001",
-        "--set-json", 'guard.trustFiles=["/etc/x.pem"],guard.args=["--upload","s3://b/p"]',
+        "--set-json", 'guard.trustFiles=["/etc/x.pem"],guard.args=["--log-level","debug"]',
+        "--set", "records.upload.bucket=audit,records.upload.credentialsSecret=s3-login,records.upload.endpoint=https://minio:9000",
         "--set", "certificates.times.caLifetime=30d")["ConfigMap", "chaperone-webhook"]["data"]["config.yaml"])
     assert config["guardImage"] == f"r.example.com/chaperone/guard@{digest}"
     assert config["initImage"] == "r.example.com/chaperone/init:v2"
     assert config["guardUID"] == 20000 and config["guardGID"] == 20001 and config["trustFiles"] == ["/etc/x.pem"]
-    assert config["guardArgs"] == ["--upload", "s3://b/p"] and config["certificateTimes"] == {"caLifetime": "30d"}
+    assert config["guardArgs"] == [
+        "--spool-limit", "900Mi", "--upload", "s3://audit/chaperone", "--s3-region", "us-east-1",
+        "--s3-credentials", "/etc/chaperone/secrets/s3-login", "--s3-endpoint", "https://minio:9000",
+        "--s3-lock", "Compliance:30d", "--log-level", "debug"]
+    assert config["guardSecrets"] == ["s3-login"]
+    assert config["certificateTimes"] == {"caLifetime": "30d"}
 
 
 ISSUER = {"issuer": "https://dex.example.com/a$(X)", "audience": ["chaperone"], "groupsClaim": "roles", "maxLifetime": "1h",
