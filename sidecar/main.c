@@ -231,6 +231,16 @@ static int start(struct services *s, const struct options *o, struct error *err)
     return rc ? rc : start_status(s, o, err);
 }
 
+/* The issuers' threads must not fetch while exit() takes libraries down. Sessions that are left may
+ * still ask: they find nobody trusted. */
+static void stop_issuers(struct guard *g)
+{
+    struct issuers *none = g->has_issuers ? issuers_none() : NULL;
+
+    if (none)
+        issuers_unref(guard_set_issuers(g, none));
+}
+
 /* Sessions are told, records are sealed, then the services go in the order of who needs whom. */
 static void stop(struct services *s)
 {
@@ -248,6 +258,7 @@ static void stop(struct services *s)
         loop_stop(g->loops[i]);
     jobs_stop(g->jobs);
     cluster_stop(s->cluster);
+    stop_issuers(g);
     shipper_stop(g->shipper, UPLOAD_MS);
     sql_parser_stop(g->parser);
 }

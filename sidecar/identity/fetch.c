@@ -104,6 +104,14 @@ static int add_bearer(const char *path, struct curl_slist **list, struct error *
     return rc;
 }
 
+static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+    const atomic_bool *cancel = arg;
+
+    (void)a, (void)b, (void)c, (void)d;
+    return cancel && atomic_load(cancel);
+}
+
 static void set_options(CURL *c, const char *url, const struct fetch_options *o,
                         struct buffer *body)
 {
@@ -118,6 +126,9 @@ static void set_options(CURL *c, const char *url, const struct fetch_options *o,
     curl_easy_setopt(c, CURLOPT_USERAGENT, "chaperone-sidecar");
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, body);
+    curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
+    curl_easy_setopt(c, CURLOPT_XFERINFODATA, (void *)o->cancel);
     if (o->ca_file) {
         curl_easy_setopt(c, CURLOPT_CAINFO, o->ca_file);
         curl_easy_setopt(c, CURLOPT_CAPATH, NULL);

@@ -58,7 +58,7 @@ int issuers_load(const struct issuers_origin *from, struct issuers **ret,
  * has, with the agent's audience; unless it is in the list already. */
 int issuers_add_cluster(struct issuers *all, const char *account_dir, struct error *err) MUST_CHECK;
 struct issuers *issuers_ref(struct issuers *i);
-/* Accepts NULL. The last reference waits for the threads, which may be fetching (10 s). */
+/* Accepts NULL. The last reference waits for the threads, which end a fetch within a second. */
 void issuers_unref(struct issuers *i);
 DEFINE_CLEANUP(struct issuers *, issuers_unref)
 /* NULL: not trusted. */

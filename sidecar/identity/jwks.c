@@ -31,7 +31,8 @@ struct jwks {
     uint64_t forced_ms;     /* when an unknown key id last caused a fetch; 0: never */
     uint64_t attempts;
     unsigned retry_ms; /* 0: the last attempt succeeded */
-    bool wanted, stop;
+    bool wanted;
+    atomic_bool stop; /* changed under lock; a fetch looks at it without */
     struct error why; /* of the last failure */
 };
 
@@ -67,9 +68,10 @@ static int discover(const struct jwks_source *s, const struct fetch_options *o, 
     return 0;
 }
 
-static int fetch_keys(const struct jwks_source *s, struct jose_keys **ret, struct error *err)
+static int fetch_keys(const struct jwks *j, struct jose_keys **ret, struct error *err)
 {
-    struct fetch_options o = {s->ca_file, s->ca_text, s->token_file};
+    const struct jwks_source *s = &j->source;
+    struct fetch_options o = {s->ca_file, s->ca_text, s->token_file, &j->stop};
     const char *from = s->file ? s->file : s->url;
     char found[1024];
     struct buffer body;
@@ -113,7 +115,7 @@ static void settle(struct jwks *j, struct jose_keys *fresh, const struct error *
     j->attempts++;
     pthread_cond_broadcast(&j->settled);
     pthread_mutex_unlock(&j->lock);
-    if (first_failure)
+    if (first_failure && !atomic_load(&j->stop))
         log_warn("issuer.keys", F_STR("issuer", j->source.issuer), F_STR("reason", err->text));
 }
 
@@ -146,7 +148,7 @@ static void *jwks_main(void *arg)
         struct jose_keys *fresh = NULL;
         struct error err = {""};
 
-        if (fetch_keys(&j->source, &fresh, &err) != 0)
+        if (fetch_keys(j, &fresh, &err) != 0)
             fresh = NULL;
         settle(j, fresh, &err);
     } while (wait_for_turn(j));
