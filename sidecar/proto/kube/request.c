@@ -16,6 +16,8 @@
 #define HEAD_MS      30000
 #define BODY_MS      60000
 #define IDLE_MS      600000
+#define LINGER_MS    2000
+#define LINGER_BYTES ((size_t)16 << 20)
 #define REQUESTS_MAX 1000000 /* of one connection */
 
 /* ---- reading ---- */
@@ -289,11 +291,27 @@ static unsigned check_upgrade(struct kuberequest *r, struct error *err)
 
 /* ---- the order of it ---- */
 
+/* An agent that is still sending would see a broken connection instead of the answer. */
+static void linger(struct kubeguard *g)
+{
+    uint64_t deadline = clock_mono_ms() + LINGER_MS;
+    size_t dropped = 0;
+
+    while (dropped < LINGER_BYTES && clock_mono_ms() < deadline) {
+        dropped += buffer_len(&g->agent.in);
+        buffer_reset(&g->agent.in, KUBEGUARD_CHUNK);
+        if (kubeio_fill(g, &g->agent, LINGER_MS) != 1)
+            return;
+    }
+}
+
 static int malformed(struct kubeguard *g, unsigned code, const char *what, const char *why)
 {
     kubejournal_malformed(g, what, why);
     (void)kubejournal_flush(g);
     (void)!kubeguard_reply(g, code, why, true);
+    if (code == 413)
+        linger(g);
     kubeguard_end(g, "a request could not be read");
     return -EBADMSG;
 }
