@@ -293,7 +293,7 @@ static ssize_t read_full(int fd, uint8_t *to, size_t n)
     return (ssize_t)got;
 }
 
-static int read_seal(int fd, struct seal *ret, struct error *err)
+int segment_peek(int fd, struct seal *ret, struct error *err)
 {
     uint8_t head[8], text[SEAL_MAX];
     ssize_t n = read_full(fd, head, sizeof head);
@@ -387,7 +387,7 @@ int segment_read(int fd, segment_sink_fn *sink, void *arg, struct seal *ret, str
 {
     struct unpack u = {.seal = ret, .sink = sink, .arg = arg};
     struct seal seal = {0};
-    int rc = read_seal(fd, &seal, err);
+    int rc = segment_peek(fd, &seal, err);
 
     if (rc)
         return rc;

@@ -41,6 +41,9 @@ bool segment_name_parse(const char *name, char session[static RECORD_SESSION_MAX
 int segment_write(int dir_fd, const char *name, struct seal *seal, const struct signer *by,
                   struct bytes lines, struct error *err) MUST_CHECK;
 
+/* Its seal alone, from the front of the file: the signature holds, the lines are not looked at. */
+int segment_peek(int fd, struct seal *ret, struct error *err) MUST_CHECK;
+
 /* Some of the lines' bytes, in order; non-zero stops the reading and is returned. */
 typedef int segment_sink_fn(struct bytes some, void *arg);
 /* Reads one, in bounded memory. ret is set first, once the signature was found to be that of the
