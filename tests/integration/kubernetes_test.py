@@ -513,7 +513,7 @@ def test_events_wait_for_the_api_server(world, api):
             assert reads(c) == [("open",)]
         finally:
             api.start()
-        note = run.wait_for(lambda: events(world, "StatementDenied"), 60, what="the Event, afterwards")[0]["note"]
+        note = run.wait_for(lambda: events(world, "StatementDenied"), 120, what="the Event, afterwards")[0]["note"]
     assert "orders-db" in note
 
 
