@@ -8,6 +8,7 @@
 #include "kubectl-guard/text.c"
 #include "kubectl-guard/transcript.c"
 #include "kubectl-guard/transcript_rows.c"
+#include "kubectl-guard/transcript_ssh.c"
 
 #include <stdarg.h>
 #include <sys/mman.h>

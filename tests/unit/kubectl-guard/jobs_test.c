@@ -30,7 +30,7 @@ static void output_errors_and_status_are_each_jobs_own(void **state)
 {
     struct job jobs[5];
     const char *argv[5][4] = {{NULL}};
-    char texts[5][64];
+    char texts[5][80];
 
     (void)state;
     for (int i = 0; i < 5; i++) {
