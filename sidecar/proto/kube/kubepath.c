@@ -43,8 +43,10 @@ static int decode_segment(struct bytes s, char *out)
             int hi = i + 1 < s.len ? hex(s.p[i + 1]) : -1;
             int lo = i + 2 < s.len ? hex(s.p[i + 2]) : -1;
 
+            if (hi < 0 || lo < 0)
+                return -EBADMSG;
             c = (uint8_t)(hi << 4 | lo);
-            if (hi < 0 || lo < 0 || !may_be_encoded(c))
+            if (!may_be_encoded(c))
                 return -EBADMSG;
             i += 2;
         } else if (!is_path_char(c)) {
