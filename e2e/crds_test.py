@@ -78,7 +78,7 @@ BAD = [
     ("relation without schema", rule(sql={"operations": ["Select"], "relations": ["users"]}), ["relations[0]"]),
     ("column of two parts", rule(action="Mask", sql={"columns": ["a.b"]}), ["columns[0]"]),
     ("verb", rule(kube={"verbs": ["read"], "resources": ["pods"]}), ["verbs[0]", "get"]),
-    ("no resources", rule(kube={"verbs": ["get"]}), ["kube.resources", "Required"]),
+    ("no resources", rule(kube={"verbs": ["get"]}), ["kube: a rule has resources or nonResourceURLs"]),
     ("resource", rule(kube={"resources": ["Pods"]}), ["resources[0]"]),
     ("argv without exec", rule(ssh={"requests": ["sftp"], "argv": [["ls"]]}), ["argv: only with the request exec"]),
     ("paths without sftp", rule(ssh={"requests": ["exec"], "paths": ["/a"]}), ["paths: only with the request sftp"]),

@@ -252,6 +252,8 @@ def test_cp_there_and_back(w, tmp_path):
 def test_port_forward(w):
     server = w.popen("exec", "worker", "--", "sh", "-c", "while true; do echo from-the-pod | nc -l -p 8081 -q 1; done")
     port = r.free_port()
+    listens = ("exec", "worker", "--", "grep", "-qi", ":1F91 .* 0A ", "/proc/net/tcp", "/proc/net/tcp6")
+    wait_for(lambda: w.direct(*listens, check=False).code == 0, 30, "the pod listening on 8081")
     forward = w.popen("port-forward", "worker", f"{port}:8081")
     try:
         def get():

@@ -276,8 +276,17 @@ def install_chart(*flags, release=RELEASE, namespace=SYSTEM, deadline=240, wait=
     """Installs or upgrades, and waits until it is ready."""
     adopt_kinds(release, namespace)
     waiting = ["--wait", "--timeout", f"{deadline - 20}s"] if wait else []
-    return helm("upgrade", "--install", release, CHART, "--namespace", namespace, "--create-namespace", *waiting,
-                *chart_values(), *flags, deadline=deadline)
+    answer = helm("upgrade", "--install", release, CHART, "--namespace", namespace, "--create-namespace", *waiting,
+                  *chart_values(), *flags, deadline=deadline)
+    if wait:
+        wait_for(webhook_answers, 30, "the API server reaching the webhook")
+    return answer
+
+
+def webhook_answers():
+    """Ready pods come before the rules that lead to them: for a moment the Service refuses connections."""
+    probe = {"apiVersion": "chaperone.dev/v1alpha1", "kind": "GuardPolicy", "metadata": {"name": "probe"}, "spec": {"rules": []}}
+    return kubectl("create", "--dry-run=server", "-f", "-", namespace="default", input=json.dumps(probe), check=False).code == 0
 
 
 def uninstall_chart(*flags, release=RELEASE, namespace=SYSTEM):

@@ -253,13 +253,13 @@ static void stop(struct services *s)
     if (!registry_wait_empty(DRAIN_MS))
         log_warn("stop.sessions_left", F_U64("sessions", registry_count()));
     status_stop(s->status);
+    shipper_stop(g->shipper, UPLOAD_MS); /* writes to the ledger, which control and cluster watch */
     control_stop(s->control);
     for (unsigned i = 0; i < g->n_loops; i++)
         loop_stop(g->loops[i]);
     jobs_stop(g->jobs);
     cluster_stop(s->cluster);
     stop_issuers(g);
-    shipper_stop(g->shipper, UPLOAD_MS);
     sql_parser_stop(g->parser);
 }
 
