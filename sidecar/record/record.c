@@ -20,10 +20,15 @@
 #define QUIET_FLUSHES 4
 #define PENDING_KEEP  ((size_t)256 << 10) /* memory a quiet record keeps between bursts */
 
+/* Who is shown each line. Set while the ledger's thread writes already. */
+struct watcher {
+    record_tap_fn *_Atomic fn;
+    void *arg;
+};
+
 struct record_spool {
     int dir_fd;
-    record_tap_fn *tap, *observer;
-    void *tap_arg, *observer_arg;
+    struct watcher tap, observer;
     atomic_uint_fast64_t bytes, failures;
     atomic_uint_fast64_t limit, held_before; /* what is held: bytes + held_before, modulo 2^64 */
     atomic_bool unhealthy;
@@ -122,16 +127,36 @@ bool record_spool_healthy(const struct record_spool *s)
     return !atomic_load(&s->unhealthy) && !is_full(s);
 }
 
+/* The argument first: who sees the function sees it, too. It stays when the function goes. */
+static void watcher_set(struct watcher *w, record_tap_fn *fn, void *arg)
+{
+    if (fn)
+        w->arg = arg;
+    atomic_store_explicit(&w->fn, fn, memory_order_release);
+}
+
+static void watcher_tell(const struct watcher *w, const char *session, struct bytes line)
+{
+    record_tap_fn *fn = atomic_load_explicit(&w->fn, memory_order_acquire);
+
+    if (fn)
+        fn(session, line, w->arg);
+}
+
+static bool is_watched(const struct record_spool *s)
+{
+    return atomic_load_explicit(&s->tap.fn, memory_order_relaxed) ||
+           atomic_load_explicit(&s->observer.fn, memory_order_relaxed);
+}
+
 void record_spool_set_tap(struct record_spool *s, record_tap_fn *fn, void *arg)
 {
-    s->tap_arg = arg;
-    s->tap = fn;
+    watcher_set(&s->tap, fn, arg);
 }
 
 void record_spool_set_observer(struct record_spool *s, record_tap_fn *fn, void *arg)
 {
-    s->observer_arg = arg;
-    s->observer = fn;
+    watcher_set(&s->observer, fn, arg);
 }
 
 static void record_free(struct record *r)
@@ -285,16 +310,14 @@ static void retire_lines(struct record *r)
     const uint8_t *p = r->pending.p + r->pending.start, *nl;
     size_t done = 0;
 
-    if (!s->tap && !s->observer && r->written == buffer_len(&r->pending)) {
+    if (!is_watched(s) && r->written == buffer_len(&r->pending)) {
         done = r->written;
     } else {
         while (done < r->written && (nl = memchr(p + done, '\n', r->written - done))) {
             size_t n = (size_t)(nl - (p + done));
 
-            if (s->observer)
-                s->observer(r->session, bytes_of(p + done, n), s->observer_arg);
-            if (s->tap)
-                s->tap(r->session, bytes_of(p + done, n), s->tap_arg);
+            watcher_tell(&s->observer, r->session, bytes_of(p + done, n));
+            watcher_tell(&s->tap, r->session, bytes_of(p + done, n));
             done += n + 1;
         }
     }

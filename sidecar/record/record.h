@@ -63,7 +63,7 @@ const char *record_head(const struct record *r);
 void record_close(struct record *r);
 
 /* A callback that sees every complete line when it is flushed (live tail). One per process; set
- * before the first record. Runs on the session's thread and must not block. */
+ * before the first session. Runs on the session's thread and must not block. */
 typedef void record_tap_fn(const char *session_id, struct bytes line, void *arg);
 void record_spool_set_tap(struct record_spool *s, record_tap_fn *fn, void *arg);
 /* A second such callback, which is called first (Events). */
