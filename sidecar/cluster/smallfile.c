@@ -3,6 +3,8 @@
  */
 #include "smallfile.h"
 
+#include "src-common/readall.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -10,29 +12,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static ssize_t read_whole(int fd, char *p, size_t max)
-{
-    size_t n = 0;
-
-    while (n < max) {
-        ssize_t got = read(fd, p + n, max - n);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -errno;
-        if (got == 0)
-            break;
-        n += (size_t)got;
-    }
-    return (ssize_t)n;
-}
-
 int smallfile_read(const char *path, size_t max, char **ret, size_t *ret_len, struct error *err)
 {
     _cleanup_(free_charp) char *p = malloc(max + 2);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -errno : p ? read_whole(fd, p, max + 1) : -ENOMEM;
+    ssize_t n = fd < 0 ? -errno : p ? read_all(fd, p, max + 1) : -ENOMEM;
 
     if (fd >= 0)
         close(fd);

@@ -3,6 +3,8 @@
  */
 #include "nameservers.h"
 
+#include "src-common/readall.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -125,25 +127,6 @@ void nameservers_parse(struct bytes text, struct nameservers *ret)
     }
 }
 
-/* Reads at most max bytes. Their number or -errno. */
-static ssize_t read_some(int fd, uint8_t *p, size_t max)
-{
-    size_t n = 0;
-
-    while (n < max) {
-        ssize_t got = read(fd, p + n, max - n);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -errno;
-        if (got == 0)
-            break;
-        n += (size_t)got;
-    }
-    return (ssize_t)n;
-}
-
 int nameservers_load(const char *path, struct nameservers *ret, struct error *err)
 {
     *ret = (struct nameservers){0};
@@ -155,7 +138,7 @@ int nameservers_load(const char *path, struct nameservers *ret, struct error *er
         return error_set(err, -errno, "cannot open %s: %s", path, strerror(errno));
 
     static uint8_t text[FILE_MAX + 1];
-    ssize_t n = read_some(fd, text, sizeof(text));
+    ssize_t n = read_all(fd, text, sizeof(text));
 
     close(fd);
     if (n < 0)
