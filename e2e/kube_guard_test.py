@@ -290,7 +290,7 @@ def test_watch_and_logs_arrive_as_they_come(w, ns):
 
 
 def test_the_python_client(w, ns):
-    kubernetes = pytest.importorskip("kubernetes")
+    import kubernetes
     from kubernetes.stream import stream
     api = kubernetes.client.CoreV1Api(kubernetes.config.new_client_from_config(str(w.kubeconfig)))
     direct = kubernetes.client.CoreV1Api(kubernetes.config.new_client_from_config(support.kubeconfig()))
