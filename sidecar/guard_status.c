@@ -6,6 +6,7 @@
 #include "cluster/cluster.h"
 #include "net/address.h"
 #include "record/shipper.h"
+#include "record/sync.h"
 #include "session/registry.h"
 #include "session/session.h"
 #include "src-common/jsonw.h"
@@ -96,8 +97,16 @@ static void metrics(struct guard *g, struct buffer *b)
 static void record_metrics(struct guard *g, struct buffer *b)
 {
     struct shipper_figures f;
+    struct syncer_figures sync;
 
+    record_spool_syncs(g->spool, &sync);
     shipper_figures(g->shipper, &f);
+    const struct metric syncs[] = {
+        {"record_syncs_total", "counter", "Records forced to the disk (durability Node).",
+         sync.syncs},
+        {"record_sync_microseconds_total", "counter", "How long that took.", sync.busy_us},
+        {"record_syncs_waiting", "gauge", "Records that wait for the disk.", sync.waiting},
+    };
     const struct metric all[] = {
         {"spool_bytes", "gauge", "Bytes that the spool holds.", f.held},
         {"spool_limit_bytes", "gauge", "Bytes from which on statements are refused; 0: no bound.",
@@ -110,6 +119,7 @@ static void record_metrics(struct guard *g, struct buffer *b)
         {"records_stuck", "gauge", "Records that cannot be sealed.", f.stuck},
     };
 
+    add_metrics(b, syncs, ARRAY_LEN(syncs));
     if (g->shipper)
         add_metrics(b, all, ARRAY_LEN(all));
 }

@@ -62,7 +62,8 @@ static void leg_update(struct relay *r, enum side s)
         return;
     if (!l->paused && !l->eof && !r->ending && has_room(r, s))
         events |= EPOLLIN;
-    if ((leg_waiting(l) && !l->dead && !l->conn.want_read_to_write) || l->conn.want_write_to_read)
+    if ((leg_waiting(l) && !l->held && !l->dead && !l->conn.want_read_to_write) ||
+        l->conn.want_write_to_read)
         events |= EPOLLOUT;
     if (l->conn.want_read_to_write)
         events |= EPOLLIN;
@@ -130,7 +131,7 @@ static void leg_write(struct relay *r, enum side s)
 
     if (l->out.failed)
         l->dead = true; /* something did not fit: what follows would be out of step */
-    while (leg_waiting(l) && !l->dead) {
+    while (leg_waiting(l) && !l->held && !l->dead) {
         bool buffered = buffer_len(&l->out) > 0;
         struct bytes b = buffered ? buffer_bytes(&l->out) : l->direct;
         ssize_t n;
@@ -334,6 +335,11 @@ void relay_pause(struct relay *r, enum side s)
 void relay_resume(struct relay *r, enum side s)
 {
     r->leg[s].paused = false; /* takes effect in relay_flush or when data() returns */
+}
+
+void relay_hold(struct relay *r, enum side to, bool hold)
+{
+    r->leg[to].held = hold;
 }
 
 void relay_flush(struct relay *r)

@@ -39,6 +39,7 @@ struct relay_leg {
     struct buffer out;   /* waits to be written to this leg */
     struct bytes direct; /* stands behind `out`; borrowed from the chunk at hand */
     bool paused;         /* by the owner: do not read */
+    bool held;           /* by the owner: do not write */
     bool eof, shut;      /* its stream ended; we ended ours */
     bool dead;           /* writing failed */
 };
@@ -74,6 +75,8 @@ void relay_drop(struct relay *r, enum side to);
 /* Stops and restarts reading from a side. The end of the peer's stream is noticed all the same. */
 void relay_pause(struct relay *r, enum side s);
 void relay_resume(struct relay *r, enum side s);
+/* Keeps what waits for a side until it may be written. May be called in before_send. */
+void relay_hold(struct relay *r, enum side to, bool hold);
 /* Writes what was queued outside of data(), e.g. from a task. */
 void relay_flush(struct relay *r);
 /* Writes what is pending, for at most 5 s, and ends. May be called at any time, repeatedly. */

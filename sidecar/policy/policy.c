@@ -29,6 +29,17 @@ static int content_parse(const struct place *at, void *out)
     return rc;
 }
 
+static int durability_parse(const struct place *at, void *out)
+{
+    static const struct word words[] = {{"Process", false}, {"Node", true}};
+    unsigned to_disk = false;
+    int rc = place_word(at, "durability", words, ARRAY_LEN(words), &to_disk);
+
+    if (rc == 0)
+        *(bool *)out = to_disk;
+    return rc;
+}
+
 /* Bytes, or a quantity: "64Ki", "1Mi". */
 static int max_result_parse(const struct place *at, void *out)
 {
@@ -64,6 +75,7 @@ static int recording_parse(const struct place *at, void *out)
     static const struct field fields[] = {
         {"required", place_parse_bool, offsetof(struct recording_settings, required)},
         {"content", content_parse, offsetof(struct recording_settings, statements_only)},
+        {"durability", durability_parse, offsetof(struct recording_settings, to_disk)},
         {"maxResultBytes", max_result_parse, offsetof(struct recording_settings, max_result_bytes)},
     };
 

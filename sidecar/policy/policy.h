@@ -136,6 +136,7 @@ struct recording_settings {
     bool required;             /* default true */
     bool statements_only;      /* content: Statements */
     uint64_t max_result_bytes; /* per statement; default 1 MiB. More is counted, not kept. */
+    bool to_disk;              /* durability: Node */
 };
 
 /* What the policies of a view say about logging in; the strictest wins, in whatever mode. */

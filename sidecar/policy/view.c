@@ -62,6 +62,7 @@ static void settle_recording(struct policy_view *v)
         const struct recording_settings *r = &v->policies[i].policy->recording;
 
         v->recording.required |= r->required;
+        v->recording.to_disk |= r->to_disk;
         v->recording.statements_only &= r->statements_only;
         if (v->recording.max_result_bytes < r->max_result_bytes)
             v->recording.max_result_bytes = r->max_result_bytes;

@@ -5,6 +5,7 @@
 
 #include "chain.h"
 #include "file.h"
+#include "sync.h"
 #include "src-common/clock.h"
 
 #include <errno.h>
@@ -28,6 +29,7 @@ struct watcher {
 
 struct record_spool {
     int dir_fd;
+    struct syncer *syncer;
     struct watcher tap, observer;
     atomic_uint_fast64_t bytes, failures;
     atomic_uint_fast64_t limit, held_before; /* what is held: bytes + held_before, modulo 2^64 */
@@ -39,7 +41,8 @@ struct record_spool {
 struct record {
     struct record_spool *spool;
     struct record_file file;
-    unsigned flushes; /* since the last tick */
+    struct syncfile *sync; /* NULL: nobody asked yet */
+    unsigned flushes;      /* since the last tick */
     uint64_t seq;
     struct buffer pending;
     size_t written, line_at;
@@ -56,6 +59,11 @@ int record_spool_open(const char *dir, struct record_spool **ret, struct error *
     if (!s)
         return error_set(err, -ENOMEM, "out of memory");
     s->dir_fd = -1;
+    r = syncer_new(&s->syncer);
+    if (r) {
+        error_set(err, r, "out of memory");
+        goto fail;
+    }
     if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
         r = error_set(err, -errno, "cannot create the spool directory %s: %m", dir);
         goto fail;
@@ -80,6 +88,7 @@ void record_spool_close(struct record_spool *s)
 {
     if (!s)
         return;
+    syncer_free(s->syncer);
     if (s->dir_fd >= 0)
         close(s->dir_fd);
     free(s);
@@ -124,7 +133,15 @@ static bool is_full(const struct record_spool *s)
 
 bool record_spool_healthy(const struct record_spool *s)
 {
-    return !atomic_load(&s->unhealthy) && !is_full(s);
+    struct syncer_figures n;
+
+    syncer_figures(s->syncer, &n);
+    return !atomic_load(&s->unhealthy) && !is_full(s) && !n.failing;
+}
+
+void record_spool_syncs(const struct record_spool *s, struct syncer_figures *ret)
+{
+    syncer_figures(s->syncer, ret);
 }
 
 /* The argument first: who sees the function sees it, too. It stays when the function goes. */
@@ -161,6 +178,7 @@ void record_spool_set_observer(struct record_spool *s, record_tap_fn *fn, void *
 
 static void record_free(struct record *r)
 {
+    syncfile_drop(r->sync);
     record_file_close(&r->file);
     buffer_done(&r->pending);
     free(r);
@@ -357,6 +375,49 @@ int record_flush(struct record *r)
             atomic_store(&r->spool->unhealthy, false);
     }
     return e;
+}
+
+/* The file to ask the syncer about. */
+static int syncfile_of(struct record *r, struct syncfile **ret)
+{
+    int rc = 0;
+
+    if (!r->sync)
+        rc = syncfile_new(r->spool->syncer, r->file.fd, r->spool->dir_fd, &r->sync);
+    *ret = r->sync;
+    return rc;
+}
+
+int record_sync(struct record *r, uint64_t upto, void (*done)(void *arg), void *arg)
+{
+    struct syncfile *f;
+    int rc = syncfile_of(r, &f);
+
+    if (rc == 0)
+        rc = syncfile_ask(f, upto, done, arg);
+    if (rc && rc != -EINPROGRESS)
+        atomic_fetch_add(&r->spool->failures, 1);
+    return rc;
+}
+
+int record_flush_through(struct record *r, bool to_disk)
+{
+    struct syncfile *f;
+    int rc = record_flush(r);
+
+    if (rc || !to_disk)
+        return rc;
+    rc = syncfile_of(r, &f);
+    if (rc == 0)
+        rc = syncfile_wait(f, r->file.end);
+    if (rc)
+        atomic_fetch_add(&r->spool->failures, 1);
+    return rc;
+}
+
+uint64_t record_written(const struct record *r)
+{
+    return r->file.end;
 }
 
 void record_set_unbounded(struct record *r)

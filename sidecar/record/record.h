@@ -21,8 +21,10 @@ void record_spool_close(struct record_spool *s); /* accepts NULL; all records mu
 /* Figures for /metrics and /readyz; any thread. */
 uint64_t record_spool_bytes(const struct record_spool *s);    /* written since start */
 uint64_t record_spool_failures(const struct record_spool *s); /* writes that failed */
-/* False after a failed write until one succeeds. */
+/* False after a failed write, or a failed sync, until one succeeds. */
 bool record_spool_healthy(const struct record_spool *s);
+struct syncer_figures;
+void record_spool_syncs(const struct record_spool *s, struct syncer_figures *ret); /* sync.h */
 
 /* From now on writes fail with -ENOSPC while the spool holds more than `bytes`; 0: no bound. What
  * closes a record is written all the same. */
@@ -49,6 +51,14 @@ int record_end(struct record *r) MUST_CHECK;
  * lost, and the caller must not forward. Short writes are continued, and a partial line is
  * completed by the next call. */
 int record_flush(struct record *r) MUST_CHECK;
+/* For `durability: Node`: the first `upto` bytes (record_written) are to be on the disk. 0: it is.
+ * -EINPROGRESS: it will be, or will have failed; then done(arg) is called, once, on another thread:
+ * it must be quick, and ask again for the answer. Not after record_close. Else -errno, for good: a
+ * record that could not be forced to the disk once is not trusted again. Never blocks. */
+int record_sync(struct record *r, uint64_t upto, void (*done)(void *arg), void *arg) MUST_CHECK;
+/* record_flush, and for a thread that may wait also record_sync when to_disk. */
+int record_flush_through(struct record *r, bool to_disk) MUST_CHECK;
+uint64_t record_written(const struct record *r); /* bytes flushed so far */
 /* Flushes, and looks at how busy the record has been since the last tick: the lines of a busy one
  * are copied into the file (file.h), those of a quiet one written. To be called every 50 to 500 ms
  * while there are lines to flush, and on while record_busy says so. Without ticks it writes. */

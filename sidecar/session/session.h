@@ -20,6 +20,7 @@ enum inbox {
     INBOX_JOB = 1 << 3,
     INBOX_CANCEL = 1 << 4, /* the client asked to cancel what is running */
     INBOX_STOP = 1 << 5,   /* the guard is ending */
+    INBOX_SYNCED = 1 << 6, /* what the record holds is on the disk, or will not be */
 };
 
 struct session;

@@ -132,4 +132,8 @@ struct kubejournal_end {
 };
 void kubejournal_result(struct kubeguard *g, struct kuberequest *r,
                         const struct kubejournal_end *e);
+/* Flushes. False: it cannot be recorded, and has to be: nothing may be forwarded. */
 bool kubejournal_flush(struct kubeguard *g);
+/* The same for what goes to the API server: as durable as the policy says. May wait for the disk.
+ */
+bool kubejournal_commit(struct kubeguard *g);

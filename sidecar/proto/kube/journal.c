@@ -27,6 +27,17 @@ bool kubejournal_flush(struct kubeguard *g)
     return g->view && !policy_view_recording(g->view)->required;
 }
 
+/* The session has its thread: it may wait for the disk. */
+bool kubejournal_commit(struct kubeguard *g)
+{
+    const struct recording_settings *s = g->view ? policy_view_recording(g->view) : NULL;
+
+    if (record_flush_through(g->session->record, s && s->to_disk) == 0)
+        return true;
+    atomic_fetch_add(&g->session->guard->counters.record_failures, 1);
+    return s && !s->required;
+}
+
 static void add_bool(struct buffer *b, const char *key, bool value)
 {
     jsonw_key(b, key);

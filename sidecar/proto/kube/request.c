@@ -252,7 +252,7 @@ static int judge(struct kubeguard *g, struct kuberequest *r)
         if (rc || !go_on)
             return rc;
     }
-    if (!kubejournal_flush(g)) {
+    if (!kubejournal_commit(g)) {
         kubejournal_decision(g, r->n, NULL, "it cannot be recorded");
         return kubeguard_reply(g, 503, "the request was refused: it cannot be recorded", false);
     }

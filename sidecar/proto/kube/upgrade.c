@@ -116,7 +116,7 @@ static int from_agent(struct tunnel *t, struct direction *d, const struct websoc
     if (d->channel == STDIN && data.len) {
         kubejournal_data(t->g, t->r->n, "stdin", data);
         t->end.bytes_in += data.len;
-        if (!kubejournal_flush(t->g))
+        if (!kubejournal_commit(t->g))
             return -EIO;
     }
     return buffer_add(&t->out, f->raw);

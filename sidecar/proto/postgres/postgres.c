@@ -46,6 +46,8 @@ struct pgsession {
     struct pgpins pins;
     struct pgjob *job;
     struct buffer greeting;
+    uint64_t held_at;   /* durability Node: how much of the record what is held waits for */
+    size_t held_length; /* and how much is held; 0: nothing */
 };
 
 /* ---- jobs ---- */
@@ -327,6 +329,31 @@ static void on_data(void *arg, enum side from, struct bytes chunk)
     serve_park(p);
 }
 
+/* On one of the syncer's threads. */
+static void on_synced(void *arg)
+{
+    session_post(arg, INBOX_SYNCED);
+}
+
+/* durability Node: what waits for the upstream is held until what describes it is on the disk. What
+ * is recorded meanwhile, such as results, holds up nothing that was asked for before. */
+static int hold_until_synced(struct pgsession *p)
+{
+    struct record *r = p->session->record;
+    size_t waiting = relay_waiting(&p->relay, SIDE_UPSTREAM);
+    int rc;
+
+    if (waiting != p->held_length) {
+        p->held_at = record_written(r);
+        p->held_length = waiting;
+    }
+    rc = record_sync(r, p->held_at, on_synced, p->session);
+    relay_hold(&p->relay, SIDE_UPSTREAM, rc == -EINPROGRESS);
+    if (rc != -EINPROGRESS)
+        p->held_length = 0;
+    return rc == -EINPROGRESS ? 0 : rc;
+}
+
 /* Nothing goes upstream before what describes it is in the record. Results may wait a little:
  * they have happened, and are written with the next statement or the timer. */
 static int before_send(void *arg)
@@ -341,6 +368,8 @@ static int before_send(void *arg)
         return 0;
     }
     rc = record_flush(r);
+    if (rc == 0 && p->flow.context->recording->to_disk)
+        rc = hold_until_synced(p);
     if (rc == 0)
         return 0;
     atomic_fetch_add(&p->session->guard->counters.record_failures, 1);

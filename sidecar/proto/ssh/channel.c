@@ -386,7 +386,7 @@ static void to_target(struct channel *c)
         sshfile_from_agent(c->file, c);
     else if (!settle(c, &c->in, c->agent_eof))
         return;
-    if (!journal_flush(c->relay)) {
+    if (!journal_commit(c->relay)) {
         sshchannel_abort(c, "the session cannot be recorded");
         return;
     }

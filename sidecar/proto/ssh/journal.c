@@ -24,6 +24,17 @@ bool journal_flush(struct sshrelay *r)
     return r->view && !policy_view_recording(r->view)->required;
 }
 
+/* The session has its thread: it may wait for the disk. */
+bool journal_commit(struct sshrelay *r)
+{
+    const struct recording_settings *s = r->view ? policy_view_recording(r->view) : NULL;
+
+    if (record_flush_through(r->session->record, s && s->to_disk) == 0)
+        return true;
+    atomic_fetch_add(&r->session->guard->counters.record_failures, 1);
+    return s && !s->required;
+}
+
 static void add_bool(struct buffer *b, const char *key, bool value)
 {
     jsonw_key(b, key);

@@ -183,3 +183,5 @@ void journal_data(struct sshrelay *r, uint32_t n, const char *stream, struct byt
 void journal_result(struct channel *c);
 /* Flushes. False: it cannot be recorded, and has to be: nothing may be forwarded. */
 bool journal_flush(struct sshrelay *r);
+/* The same for what goes to the target: as durable as the policy says. May wait for the disk. */
+bool journal_commit(struct sshrelay *r);

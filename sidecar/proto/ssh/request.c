@@ -155,7 +155,7 @@ void sshchannel_judge(struct channel *c)
     text = c->kind == CHANNEL_EXEC ? bytes_str(c->text) : bytes_str(destination);
     sshrelay_decide(r, &act, &d);
     journal_statement(r, c->n, kind_name(c->kind), text, &d, d.reason);
-    if (!journal_flush(r)) {
+    if (!journal_commit(r)) {
         sshchannel_refuse(c, "denied: the session cannot be recorded");
     } else if (d.verdict == VERDICT_DENY) {
         journal_decision(r, c->n, &d, d.reason);

@@ -121,6 +121,8 @@ static const struct refusal fields[] = {
     {P("  recording: {required: \"true\"}"),
      "p.yaml:5: spec.recording.required: expected true or false, found a string"},
     {P("  recording: {content: All}"), "p.yaml:5: spec.recording.content: unknown content 'All'"},
+    {P("  recording: {durability: Disk}"),
+     "p.yaml:5: spec.recording.durability: unknown durability 'Disk'"},
     {P("  recording: {maxResultBytes: -1}"),
      "p.yaml:5: spec.recording.maxResultBytes: must be between 0 and 1073741824"},
     {P("  recording: {maxResultBytes: 0x10}"),

@@ -517,19 +517,24 @@ static void test_recording(void **state)
         const char *policies;
         struct recording_settings wanted;
     } rows[] = {
-        {"", {true, false, 1 << 20}},
-        {POLICY("a", "  {}"), {true, false, 1 << 20}},
-        {REC("a", "required: false"), {false, false, 1 << 20}},
-        {REC("a", "content: Statements, maxResultBytes: 64Ki"), {true, true, 65536}},
-        {REC("a", "maxResultBytes: 0"), {true, false, 0}},
+        {"", {true, false, 1 << 20, false}},
+        {POLICY("a", "  {}"), {true, false, 1 << 20, false}},
+        {REC("a", "required: false"), {false, false, 1 << 20, false}},
+        {REC("a", "content: Statements, maxResultBytes: 64Ki"), {true, true, 65536, false}},
+        {REC("a", "maxResultBytes: 0"), {true, false, 0, false}},
+        {REC("a", "durability: Process"), {true, false, 1 << 20, false}},
+        {REC("a", "durability: Node"), {true, false, 1 << 20, true}},
+        {REC("a", "durability: Process") REC("b", "durability: Node"),
+         {true, false, 1 << 20, true}},
         /* the most complete record wins; saying nothing asks for the defaults */
-        {REC("a", "required: false") POLICY("b", "  {}"), {true, false, 1 << 20}},
-        {REC("a", "required: false") REC("b", "required: false"), {false, false, 1 << 20}},
-        {REC("a", "content: Statements") REC("b", "content: Masked"), {true, false, 1 << 20}},
+        {REC("a", "required: false") POLICY("b", "  {}"), {true, false, 1 << 20, false}},
+        {REC("a", "required: false") REC("b", "required: false"), {false, false, 1 << 20, false}},
+        {REC("a", "content: Statements") REC("b", "content: Masked"),
+         {true, false, 1 << 20, false}},
         {REC("a", "content: Statements, maxResultBytes: 1") REC("b", "content: Statements, "
                                                                      "maxResultBytes: 2"),
-         {true, true, 2}},
-        {REC("a", "required: false") POLICY("b", AUDIT), {true, false, 1 << 20}},
+         {true, true, 2, false}},
+        {REC("a", "required: false") POLICY("b", AUDIT), {true, false, 1 << 20, false}},
     };
 
     (void)state;
@@ -539,6 +544,7 @@ static void test_recording(void **state)
 
         assert_int_equal(r->required, rows[i].wanted.required);
         assert_int_equal(r->statements_only, rows[i].wanted.statements_only);
+        assert_int_equal(r->to_disk, rows[i].wanted.to_disk);
         assert_int_equal(r->max_result_bytes, rows[i].wanted.max_result_bytes);
         policy_view_unref(v);
     }
