@@ -8,8 +8,9 @@
 #include "review.h"
 #include "secrets.h"
 
-#define AGENTPOD_TRUST_PATH "/run/chaperone/trust"
-#define AGENTPOD_LABEL      "chaperone.dev/injected"
+#define AGENTPOD_TRUST_PATH  "/run/chaperone/trust"
+#define AGENTPOD_KNOWN_HOSTS "/etc/ssh/ssh_known_hosts"
+#define AGENTPOD_LABEL       "chaperone.dev/injected"
 
 /* Capabilities that every container of the agent drops. */
 extern const char *const agentpod_drop_names[];

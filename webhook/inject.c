@@ -125,6 +125,7 @@ struct agent_patch { /* one container's */
     struct json_object *pod;
     const struct pod_walk *at;
     struct patch *patch;
+    bool ssh; /* the namespace has SSH targets */
 };
 
 /* The real token's mounts become the guard's directory, at the same place and also below a
@@ -148,6 +149,16 @@ static void patch_token_mounts(const struct agent_patch *ap, struct json_object 
     }
 }
 
+/* A file of the guard's, at a place where programs of the agent look. */
+static void patch_file(const struct agent_patch *ap, const char *path, const char *file)
+{
+    struct json_object *mounts = value_get(ap->at->container, "volumeMounts");
+
+    if (!mounts_path(mounts, path))
+        patch_add(ap->patch, trust_mount(path, file), "/spec/%s/%zu/volumeMounts/-", ap->at->list,
+                  ap->at->index);
+}
+
 static void patch_mounts(const struct agent_patch *ap)
 {
     struct json_object *mounts = value_get(ap->at->container, "volumeMounts");
@@ -157,16 +168,12 @@ static void patch_mounts(const struct agent_patch *ap)
     if (!mounts)
         patch_add(ap->patch, json_object_new_array(), "/spec/%s/%zu/volumeMounts", ap->at->list,
                   ap->at->index);
-    if (!mounts_path(mounts, AGENTPOD_TRUST_PATH))
-        patch_add(ap->patch, trust_mount(AGENTPOD_TRUST_PATH, NULL), "/spec/%s/%zu/volumeMounts/-",
-                  ap->at->list, ap->at->index);
-    for (size_t i = 0; i < value_n(files); i++) {
-        const char *path = json_object_get_string(value_item(files, i));
-
-        if (!mounts_path(mounts, path))
-            patch_add(ap->patch, trust_mount(path, "bundle.pem"), "/spec/%s/%zu/volumeMounts/-",
-                      ap->at->list, ap->at->index);
-    }
+    patch_file(ap, AGENTPOD_TRUST_PATH, NULL);
+    for (size_t i = 0; i < value_n(files); i++)
+        patch_file(ap, json_object_get_string(value_item(files, i)), "bundle.pem");
+    /* The guard is ready, and so the file there, before the agent's containers start. */
+    if (ap->ssh)
+        patch_file(ap, AGENTPOD_KNOWN_HOSTS, "known_hosts");
 }
 
 static void patch_env(const struct agent_patch *ap)
@@ -235,10 +242,10 @@ static void patch_security(const struct agent_patch *ap)
     patch_capabilities(ap, context);
 }
 
-static void patch_agents(const struct config *c, struct json_object *pod, struct patch *p)
+static void patch_agents(const struct config *c, struct json_object *pod, bool ssh, struct patch *p)
 {
     for (struct pod_walk w = pod_walk(pod); pod_next(&w);) {
-        struct agent_patch ap = {c, pod, &w, p};
+        struct agent_patch ap = {c, pod, &w, p, ssh};
 
         if (pod_is_guards(&w) || strcmp(w.list, "ephemeralContainers") == 0)
             continue;
@@ -320,7 +327,7 @@ static void make_patch(const struct config *c, const struct review *r, const str
     if (a->n_reasons)
         return;
     patch_pod(r->object, &a->patch);
-    patch_agents(c, r->object, &a->patch);
+    patch_agents(c, r->object, s->ssh, &a->patch);
     patch_volumes(r->object, volumes, &a->patch);
     patch_guards(r->object, init, guard, &a->patch);
 }

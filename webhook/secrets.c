@@ -30,13 +30,14 @@ static int by_text(const void *a, const void *b)
 
 int secrets_of_targets(struct json_object *targets, struct secrets *ret)
 {
-    struct secrets s = {json_object_new_array(), json_object_new_array()};
+    struct secrets s = {json_object_new_array(), json_object_new_array(), false};
     int rc = s.mounted && s.logins ? 0 : -ENOMEM;
 
     for (size_t i = 0; i < value_n(targets) && rc == 0; i++) {
         struct json_object *spec = value_get(value_item(targets, i), "spec");
         const char *login = value_str(spec, "credentials.secretRef.name");
 
+        s.ssh |= strcmp(value_text(spec, "protocol"), "ssh") == 0;
         if ((rc = add(s.mounted, login)) == 0 && (rc = add(s.logins, login)) == 0)
             rc = add(s.mounted, value_str(spec, "tls.caSecretRef.name"));
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Which Secrets a namespace's GuardTargets name: the guard of each pod there mounts them, the agent
- * may not have the logins among them.
+ * What a namespace's GuardTargets mean for its pods: the Secrets that they name (the guard mounts
+ * them, the agent may not have the logins among them), and whether there are SSH hosts.
  */
 #pragma once
 
@@ -12,6 +12,7 @@
 struct secrets {
     struct json_object *mounted; /* list of names: sorted, each once */
     struct json_object *logins;  /* of these the credentials, and the mask key */
+    bool ssh;                    /* a target is reached by SSH */
 };
 
 /* From a list of GuardTarget objects. -ENOMEM. */

@@ -241,6 +241,31 @@ static void files_of_trust_are_mounted_over(void **state)
     assert_true(value_bool(m, "readOnly"));
 }
 
+/* Strict checking of host keys holds by itself, at the place where OpenSSH's client looks. */
+static void known_hosts_is_there_with_ssh_targets(void **state)
+{
+    static const char ssh[] = "{\"items\": [{\"spec\": {\"protocol\": \"ssh\"}}]}";
+    static const char own[] =
+        "{\"spec\": {\"containers\": [{\"name\": \"app\", \"image\": \"a\", \"volumeMounts\": "
+        "[{\"name\": \"data\", \"mountPath\": \"/etc/ssh/ssh_known_hosts\"}]}],"
+        " \"volumes\": [{\"name\": \"data\", \"emptyDir\": {}}]}}";
+    _cleanup_(config_free) struct config *c = config_with("");
+    _cleanup_(value_put) struct json_object *with = injected_with(c, PLAIN, ssh);
+    _cleanup_(value_put) struct json_object *without = injected_with(c, PLAIN, TARGETS);
+    _cleanup_(value_put) struct json_object *mine = injected_with(c, own, ssh);
+    struct json_object *m = mount_at(container(with, "containers", 0), "/etc/ssh/ssh_known_hosts");
+
+    (void)state;
+    assert_string_equal(value_text(m, "name"), "chaperone-trust");
+    assert_string_equal(value_text(m, "subPath"), "known_hosts");
+    assert_true(value_bool(m, "readOnly"));
+    assert_null(mount_at(container(without, "containers", 0), "/etc/ssh/ssh_known_hosts"));
+    m = mount_at(container(mine, "containers", 0), "/etc/ssh/ssh_known_hosts");
+    assert_string_equal(value_text(m, "name"), "data");
+    check_stable(c, with, ssh);
+    check_stable(c, mine, ssh);
+}
+
 /* ---- user and group ---- */
 
 static struct guard_ids ids_of(const struct config *c, struct json_object *pod)
@@ -475,6 +500,7 @@ int main(void)
         cmocka_unit_test(secrets_of_targets_go_to_the_guard),
         cmocka_unit_test(further_secrets_are_the_guards_alone),
         cmocka_unit_test(files_of_trust_are_mounted_over),
+        cmocka_unit_test(known_hosts_is_there_with_ssh_targets),
         cmocka_unit_test(ids_follow_from_the_uid_and_avoid_the_pods),
         cmocka_unit_test(what_others_change_is_mended),
         cmocka_unit_test(refusals_name_field_and_remedy),
