@@ -41,24 +41,26 @@ def credentials():
         read(cluster, "certificate-authority"), host, int(port or 443)
 
 
-def policies(host, port, rules):
+def policies(host, port, rules, server_name=None):
     def document(kind, name, spec):
         return json.dumps({"apiVersion": "chaperone.dev/v1alpha1", "kind": kind,
                            "metadata": {"name": name, "namespace": HOME}, "spec": spec})
     return document("GuardTarget", "cluster", {
         "protocol": "kubernetes", "hosts": [host], "ports": [port], "credentials": {"secretRef": {"name": "login"}},
-        "tls": {"mode": "VerifyFull", "caSecretRef": {"name": "cluster-ca"}}}) + "\n---\n" + document(
+        "tls": {"mode": "VerifyFull", "caSecretRef": {"name": "cluster-ca"}, **({"serverName": server_name} if server_name else {})}}) + "\n---\n" + document(
         "GuardPolicy", "p", {"targets": [{"name": "cluster"}], "rules": rules})
 
 
 class KubeWorld:
     """A guard before the cluster. `kubectl` goes through it, `direct` does not."""
 
-    def __init__(self, ns, *rules):
+    def __init__(self, ns, *rules, tap=None, **guard):
+        """tap: (address, port) of something between the guard and the API server. guard: further arguments of Guard."""
         login, ca, self.host, self.port = credentials()
         self.ns = ns
-        self.guard = Guard(policies(self.host, self.port, list(rules)), listen={"cluster": None}, namespace=HOME,
-                           secrets={"login": login, "cluster-ca": {"ca.crt": ca}}).start()
+        self.upstream = (*tap, "kubernetes") if tap else (self.host, self.port, None)
+        self.guard = Guard(self.documents(rules), listen={"cluster": None}, namespace=HOME,
+                           secrets={"login": login, "cluster-ca": {"ca.crt": ca}}, **guard).start()
         self.kubeconfig = r.write_file(self.guard.dir / "kubeconfig", json.dumps({
             "apiVersion": "v1", "kind": "Config", "current-context": "x",
             "clusters": [{"name": "c", "cluster": {"server": f"https://127.0.0.1:{self.guard.ports['cluster']}",
@@ -66,8 +68,12 @@ class KubeWorld:
             "users": [{"name": "u", "user": {"token": "the-agents"}}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": ns.name}}]}))
 
+    def documents(self, rules):
+        host, port, name = self.upstream
+        return policies(host, port, list(rules), name)
+
     def set_rules(self, *rules):
-        self.guard.set_policies(policies(self.host, self.port, list(rules)))
+        self.guard.set_policies(self.documents(rules))
 
     def argv(self, *args):
         return [support.program("kubectl"), "--kubeconfig", str(self.kubeconfig), *map(str, args)]

@@ -3,10 +3,10 @@
  */
 #include "body.h"
 
+#include "src-common/jsonread.h"
 #include "src-common/utf8.h"
 
 #include <errno.h>
-#include <json-c/json_tokener.h>
 #include <json-c/linkhash.h>
 
 #define MAX_DEPTH 100
@@ -68,18 +68,12 @@ static bool is_utf8(struct bytes text)
 
 static int read_json(struct bytes text, struct json_object **ret, struct error *err)
 {
-    struct json_tokener *t = json_tokener_new_ex(MAX_DEPTH);
-    struct json_object *o;
-    bool whole;
+    struct json_object *o = NULL;
+    int rc = jsonread_strict(text, MAX_DEPTH, &o);
 
-    if (!t)
-        return error_set(err, -ENOMEM, "out of memory");
-    json_tokener_set_flags(t, JSON_TOKENER_STRICT);
-    o = json_tokener_parse_ex(t, (const char *)text.p, (int)text.len);
-    whole = json_tokener_get_error(t) == json_tokener_success &&
-            json_tokener_get_parse_end(t) == text.len;
-    json_tokener_free(t);
-    if (!whole || !json_object_is_type(o, *text.p == '[' ? json_type_array : json_type_object)) {
+    if (rc == -ENOMEM)
+        return error_set(err, rc, "out of memory");
+    if (rc || !json_object_is_type(o, *text.p == '[' ? json_type_array : json_type_object)) {
         json_object_put(o);
         return error_set(err, -EBADMSG, "the body is no JSON object (or list, for a JSON patch)");
     }

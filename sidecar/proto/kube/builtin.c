@@ -83,21 +83,32 @@ static const char *by_resource(const struct kube_act *a)
 
 /* ---- namespaces ---- */
 
+/* Only what is plainly elsewhere: the API server takes "x/metadata/labels" for "/metadata/labels",
+ * and `move` takes away what it does not call its path. */
+static bool patches_labels(struct json_object *patch)
+{
+    static const char *const harmless[] = {"/metadata/labels/", "/metadata/annotations", "/spec/"};
+
+    for (size_t i = 0; i < json_object_array_length(patch); i++) {
+        struct json_object *e = json_object_array_get_idx(patch, i);
+        const char *path = text_of(e, "path"), *op = text_of(e, "op");
+        bool known = false;
+
+        for (size_t k = 0; k < ARRAY_LEN(harmless); k++)
+            known |= starts(path, harmless[k]);
+        if (!known || strstr(path, "chaperone.dev") || is(op, "move") || is(op, "copy"))
+            return true;
+    }
+    return false;
+}
+
 /* A change of namespaces has to leave the labels alone that say whose pods are guarded. */
 static bool touches_labels(const struct builtin_facts *f)
 {
     struct json_object *meta = member(f->body, "metadata"), *labels = member(meta, "labels");
 
-    if (f->json_patch) {
-        for (size_t i = 0; i < json_object_array_length(f->body); i++) {
-            const char *path = text_of(json_object_array_get_idx(f->body, i), "path");
-
-            if (is(path, "") || is(path, "/metadata") || is(path, "/metadata/labels") ||
-                strstr(path, "chaperone.dev"))
-                return true;
-        }
-        return false;
-    }
+    if (f->json_patch)
+        return patches_labels(f->body);
     if (json_object_object_get_ex(f->body, "$patch", NULL) ||
         (!meta && json_object_object_get_ex(f->body, "metadata", NULL)))
         return true;
@@ -124,6 +135,9 @@ static const char *namespaces(const struct builtin_facts *f)
         return NULL;
     if (is(a->verb, "update"))
         return "replacing a namespace could take its label chaperone.dev/inject away; use a patch";
+    if (f->apply)
+        return "server-side apply of a namespace could take its label chaperone.dev/inject away; "
+               "use a patch";
     return !f->body || touches_labels(f) ? "the labels chaperone.dev/* say which pods are guarded"
                                          : NULL;
 }
@@ -182,11 +196,31 @@ static const char *secrets(const struct builtin_facts *f)
         return NULL;
     if (asks_values(f))
         return "a JSON patch of a Secret may only add, replace and remove";
+    if (f->apply && !f->forced)
+        return "server-side apply of a Secret tells by its conflicts whether a value is the one "
+               "stored; say --force-conflicts";
     if (is(text_of(f->body, "type"), "kubernetes.io/service-account-token"))
         return "a token of a service account would lead around the guard";
     if (kubebody_any(f->body, is_masked, NULL))
         return "the body has masked values, which would overwrite the real ones";
     return NULL;
+}
+
+/* ---- the kinds of policies ---- */
+
+static const char *kinds_of_policies(const struct builtin_facts *f)
+{
+    static const char suffix[] = ".chaperone.dev";
+    static const char why[] = "without these kinds there is no policy";
+    const struct kube_act *a = f->act;
+    size_t n = strlen(a->name), m = sizeof suffix - 1;
+
+    if (!is(a->group, "apiextensions.k8s.io") || !is(a->resource, "customresourcedefinitions") ||
+        !writes(a))
+        return NULL;
+    if (is(a->verb, "create"))
+        return is(text_of(member(f->body, "spec"), "group"), suffix + 1) ? why : NULL;
+    return n == 0 || (n >= m && is(a->name + n - m, suffix)) ? why : NULL;
 }
 
 /* ---- into the guard ---- */
@@ -208,6 +242,8 @@ const char *builtin_denies(const struct builtin_facts *f)
         why = namespaces(f);
     if (!why)
         why = secrets(f);
+    if (!why)
+        why = kinds_of_policies(f);
     return why ? why : guard_container(f);
 }
 
@@ -284,20 +320,31 @@ static bool find_risk(const char *key, struct json_object *value, void *arg)
     return why != NULL;
 }
 
-/* The paths of a JSON patch name members as well. */
+static const char *risk_in_pointer(const char *at)
+{
+    while (*at) {
+        size_t n = strcspn(at, "/");
+        const char *why = risk_of(at, n);
+
+        if (why)
+            return why;
+        at += n + (at[n] == '/');
+    }
+    return NULL;
+}
+
+/* The paths of a JSON patch name members as well; what is copied or moved is not to be seen in it.
+ */
 static const char *risk_in_paths(struct json_object *patch)
 {
     for (size_t i = 0; i < json_object_array_length(patch); i++) {
-        const char *at = text_of(json_object_array_get_idx(patch, i), "path");
+        struct json_object *e = json_object_array_get_idx(patch, i);
+        const char *why = risk_in_pointer(text_of(e, "path"));
 
-        while (*at) {
-            size_t n = strcspn(at, "/");
-            const char *why = risk_of(at, n);
-
-            if (why)
-                return why;
-            at += n + (at[n] == '/');
-        }
+        if (why)
+            return why;
+        if (is(text_of(e, "op"), "copy") || is(text_of(e, "op"), "move"))
+            return "it copies or moves parts that are not in the patch";
     }
     return NULL;
 }
@@ -321,5 +368,7 @@ bool builtin_reads_body(const struct kube_act *a)
 {
     bool by_name = !a->group[0] && (is(a->resource, "secrets") || is(a->resource, "namespaces"));
 
+    if (is(a->group, "apiextensions.k8s.io") && is(a->resource, "customresourcedefinitions"))
+        return is(a->verb, "create");
     return makes_pods(a) || (by_name && writes(a) && !starts(a->verb, "delete"));
 }

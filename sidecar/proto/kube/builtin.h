@@ -12,6 +12,8 @@ struct builtin_facts {
     const struct kube_act *act;
     struct json_object *body; /* NULL: none */
     bool json_patch;          /* body is a list of operations */
+    bool apply;               /* server-side apply: what is left out is removed */
+    bool forced;              /* with force=true */
     const char *container;    /* of exec, attach and logs; NULL: not said */
     const char *namespace_;   /* the agent's own */
     const struct policy_snapshot *snapshot;

@@ -56,7 +56,8 @@ int kubeguard_send(struct kubeguard *g, struct kuberequest *r, struct error *err
     buffer_init(&out, 2 * HTTP_HEAD_MAX);
     /* A connection has no representation; some of these handlers insist on that. */
     rc = r->websocket ? buffer_append(&accept, "*/*", 3)
-                      : kubeheaders_accept(&r->head, &r->act, &accept, err);
+                      : kubeheaders_accept(&r->head, &r->act, kubemask_tables(g->view, &r->act),
+                                           &accept, err);
     if (rc == 0 && r->websocket)
         rc = kubeheaders_protocols(&r->head, r->act.subresource, &protocols, err);
     if (rc == 0)
@@ -161,7 +162,8 @@ static int choose_content(struct answer *a, struct error *err)
 static int prepare(struct answer *a, struct error *err)
 {
     const struct kube_act *act = &a->r->act;
-    bool list = act->list && strcmp(act->api_verb, "watch") != 0;
+    /* A failure is one object, which is looked into. */
+    bool list = act->list && strcmp(act->api_verb, "watch") != 0 && a->head.status < 300;
     int rc = kubemask_init(&a->mask, a->g->view, act, a->g->session->guard->masker);
 
     http_body_init(&a->body, &a->head);

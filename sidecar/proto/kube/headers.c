@@ -60,7 +60,7 @@ int kubeheaders_token(const struct http_head *h, struct bytes *ret, struct error
 
 struct accept {
     struct buffer *out;
-    bool any_text, some;
+    bool any_text, tables, some;
 };
 
 static void add(struct accept *a, struct bytes element)
@@ -79,23 +79,25 @@ static bool visit_range(struct bytes e, void *arg)
 
     while (type.len && type.p[type.len - 1] == ' ')
         type.len--;
-    if (http_is(type, "application/json"))
-        add(a, e);
-    else if (http_is(type, "*/*") || http_is(type, "application/*"))
+    if (http_is(type, "application/json")) {
+        static const char metadata[] = "as=PartialObjectMetadata";
+
+        add(a, a->tables || memmem(e.p, e.len, metadata, sizeof metadata - 1) ? e : type);
+    } else if (http_is(type, "*/*") || http_is(type, "application/*"))
         add(a, a->any_text ? type : BYTES("application/json"));
     else if (a->any_text && starts(type, "text/"))
         add(a, e);
     return true;
 }
 
-int kubeheaders_accept(const struct http_head *h, const struct kube_act *act, struct buffer *out,
-                       struct error *err)
+int kubeheaders_accept(const struct http_head *h, const struct kube_act *act, bool tables,
+                       struct buffer *out, struct error *err)
 {
     struct bytes v = http_header(h, "accept");
     struct accept a = {out,
                        !act->resource[0] || strcmp(act->subresource, "log") == 0 ||
                            strcmp(act->subresource, "proxy") == 0,
-                       false};
+                       tables, false};
 
     if (act->discovery && v.len) { /* nothing to be masked, and some of it is protobuf alone */
         buffer_add(out, v);

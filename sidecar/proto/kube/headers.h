@@ -12,9 +12,10 @@ int kubeheaders_check(const struct http_head *h, struct error *err) MUST_CHECK;
 /* The bearer token of Authorization; empty with p NULL: there is none. -EACCES: another scheme. */
 int kubeheaders_token(const struct http_head *h, struct bytes *ret, struct error *err) MUST_CHECK;
 
-/* What the agent accepts, narrowed to what the guard can read: JSON. -EPROTONOSUPPORT: nothing. */
-int kubeheaders_accept(const struct http_head *h, const struct kube_act *act, struct buffer *out,
-                       struct error *err) MUST_CHECK;
+/* What the agent accepts, narrowed to what the guard can read: JSON; without `tables` no form of it
+ * but the objects or their metadata. -EPROTONOSUPPORT: nothing. */
+int kubeheaders_accept(const struct http_head *h, const struct kube_act *act, bool tables,
+                       struct buffer *out, struct error *err) MUST_CHECK;
 /* Subprotocols of a WebSocket, narrowed to those that the guard speaks for that subresource. Same.
  */
 int kubeheaders_protocols(const struct http_head *h, const char *subresource, struct buffer *out,

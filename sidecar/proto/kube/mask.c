@@ -3,6 +3,8 @@
  */
 #include "mask.h"
 
+#include "quote.h"
+
 #include <errno.h>
 #include <json-c/json_tokener.h>
 #include <json-c/linkhash.h>
@@ -23,6 +25,8 @@ int kubemask_init(struct kubemask *m, const struct policy_view *v, const struct 
     m->n_rules = policy_kube_masks(v, act, m->rules, KUBEMASK_RULES);
     if (m->n_rules > KUBEMASK_RULES)
         return -E2BIG;
+    /* What is created is the agent's own; everything else may be joined with what is stored. */
+    m->quotes = (m->secrets || m->n_rules) && strcmp(act->api_verb, "create") != 0;
     for (unsigned d = 0; d < DETECTOR_COUNT; d++)
         m->methods[d] = policy_view_detector_method(v, d);
     if (detectors)
@@ -37,6 +41,18 @@ void kubemask_done(struct kubemask *m)
     detector_set_unref(m->detectors);
     detect_scratch_free(m->scratch);
     *m = (struct kubemask){0};
+}
+
+bool kubemask_tables(const struct policy_view *v, const struct kube_act *act)
+{
+    struct kube_mask rules[KUBEMASK_RULES];
+    size_t n = policy_kube_masks(v, act, rules, KUBEMASK_RULES);
+
+    for (size_t i = 0; i < n && n <= KUBEMASK_RULES; i++) {
+        if (rules[i].fields)
+            return false;
+    }
+    return n <= KUBEMASK_RULES;
 }
 
 bool kubemask_idle(const struct kubemask *m)
@@ -240,10 +256,10 @@ static int mask_strings(struct kubemask *m, struct json_object *o)
 
 /* ---- annotations that copy the object ---- */
 
-static int mask_one(struct kubemask *m, struct json_object *o, bool copy);
+static int mask_one(struct kubemask *m, struct json_object *o);
 
 /* A copy of the object as JSON text is masked as the object is; what cannot be read is replaced. */
-static int mask_copy(struct kubemask *m, struct json_object *annotation)
+static int mask_copy(struct kubemask *m, struct json_object *annotation, struct json_object *of)
 {
     struct json_tokener *t = json_tokener_new_ex(MAX_DEPTH);
     struct json_object *o = NULL;
@@ -254,7 +270,9 @@ static int mask_copy(struct kubemask *m, struct json_object *annotation)
                                   json_object_get_string_len(annotation));
     json_tokener_free(t);
     if (rc == 0 && json_object_is_type(o, json_type_object)) {
-        rc = mask_one(m, o, true);
+        m->copied = of; /* a copy need not say its namespace */
+        rc = mask_one(m, o);
+        m->copied = NULL;
         if (rc == 0 &&
             !json_object_set_string(annotation, json_object_to_json_string_ext(o, PLAIN)))
             rc = -ENOMEM;
@@ -266,9 +284,41 @@ static int mask_copy(struct kubemask *m, struct json_object *annotation)
     return rc;
 }
 
-/* kubectl's own, and any other that looks like one. Of a Secret nothing else can be told apart from
- * a copy of its values. */
-static int mask_annotations(struct kubemask *m, struct json_object *o)
+/* kubectl's own, and any other that looks like one: of a Secret also as YAML. */
+static bool is_copy(const char *key, const char *text, bool secret)
+{
+    if (strcmp(key, LAST_APPLIED) == 0 || strstr(key, "applied"))
+        return true;
+    if (text[strspn(text, " \t\r\n")] == '{')
+        return true;
+    return secret &&
+           (strstr(text, "data:") || strstr(text, "\"data\"") || strstr(text, "tringData"));
+}
+
+static bool repeats(const struct kubemask *m, struct json_object *o, const char *text)
+{
+    return kubequote_repeats(o, text) || (m->copied && kubequote_repeats(m->copied, text));
+}
+
+static int mask_annotation(struct kubemask *m, struct json_object *o, bool secret, const char *key,
+                           struct json_object *value)
+{
+    bool copy = is_copy(key, json_object_get_string(value), secret);
+    /* Every Secret has a type. Without the rest it cannot be seen what an annotation repeats. */
+    bool bare = secret && !m->copied && !member(o, "type") && !member(o, "data");
+    int rc = 0;
+
+    if (copy && !bare && !m->copied)
+        rc = mask_copy(m, value, o);
+    else if (copy || bare)
+        rc = redact(m, NULL, NULL, value, MASK_REDACTED);
+    if (rc == 0 && secret && repeats(m, o, json_object_get_string(value)))
+        rc = redact(m, NULL, NULL, value, MASK_REDACTED);
+    return rc;
+}
+
+/* Before the values themselves go: a Secret's annotations must not repeat them. */
+static int mask_annotations(struct kubemask *m, struct json_object *o, bool secret)
 {
     struct json_object *all = member(member(o, "metadata"), "annotations");
     int rc = 0;
@@ -277,33 +327,41 @@ static int mask_annotations(struct kubemask *m, struct json_object *o)
         return 0;
     json_object_object_foreach(all, key, value)
     {
-        bool text = json_object_is_type(value, json_type_string);
-
-        if (rc || !text)
-            continue;
-        if (strcmp(key, LAST_APPLIED) == 0 || strstr(key, "applied") ||
-            *json_object_get_string(value) == '{')
-            rc = mask_copy(m, value);
+        if (rc == 0 && json_object_is_type(value, json_type_string))
+            rc = mask_annotation(m, o, secret, key, value);
     }
     return rc;
 }
 
 /* ---- objects ---- */
 
+static void drop_managed_fields(struct json_object *o)
+{
+    struct json_object *meta = member(o, "metadata");
+
+    if (json_object_is_type(meta, json_type_object))
+        json_object_object_del(meta, "managedFields");
+}
+
+/* Which manager owns a field after a write that is only tried tells whether its value was the one
+ * stored. */
 static int mask_secret(struct kubemask *m, struct json_object *o)
 {
     int rc = redact_map(m, o, "data", KUBEMASK_BASE64);
 
+    drop_managed_fields(o);
     return rc ? rc : redact_map(m, o, "stringData", MASK_REDACTED);
 }
 
 static int apply_rule(struct kubemask *m, const struct kube_mask *rule, struct json_object *o)
 {
-    struct json_object *meta = member(o, "metadata");
+    struct json_object *meta = member(m->copied ? m->copied : o, "metadata");
     int rc = 0;
 
     if (!policy_kube_mask_covers(rule, text_of(meta, "namespace"), text_of(meta, "name")))
         return 0;
+    if (rule->fields) /* keys of lists are values of elements: k:{"ip":"10.0.0.1"} */
+        drop_managed_fields(o);
     for (const char *const *f = rule->fields; f && *f && rc == 0; f++)
         rc = redact_path(m, o, *f);
     if (rc == 0)
@@ -316,15 +374,18 @@ static int apply_rule(struct kubemask *m, const struct kube_mask *rule, struct j
     return rc ? rc : redact_map(m, o, "binaryData", KUBEMASK_BASE64);
 }
 
-static int mask_one(struct kubemask *m, struct json_object *o, bool copy)
+static int mask_one(struct kubemask *m, struct json_object *o)
 {
-    bool secret = m->secrets || strcmp(text_of(o, "kind"), "Secret") == 0;
-    int rc = secret ? mask_secret(m, o) : 0;
+    bool secret = m->secrets || strcmp(text_of(o, "kind"), "Secret") == 0, quoted = false;
+    int rc = m->quotes ? kubequote_withhold(o, &quoted) : 0;
 
+    m->masked += quoted;
+    if (rc == 0 && (secret || m->n_rules))
+        rc = mask_annotations(m, o, secret);
+    if (rc == 0 && secret)
+        rc = mask_secret(m, o);
     for (size_t i = 0; i < m->n_rules && rc == 0; i++)
         rc = apply_rule(m, &m->rules[i], o);
-    if (rc == 0 && !copy && (secret || m->n_rules))
-        rc = mask_annotations(m, o);
     return rc;
 }
 
@@ -337,9 +398,9 @@ static int mask_list(struct kubemask *m, struct json_object *list)
          i++) {
         struct json_object *e = json_object_array_get_idx(list, i), *inner = member(e, "object");
 
-        rc = mask_one(m, e, false);
+        rc = mask_one(m, e);
         if (rc == 0 && inner)
-            rc = mask_one(m, inner, false);
+            rc = mask_one(m, inner);
     }
     return rc;
 }
@@ -348,7 +409,7 @@ static int mask_list(struct kubemask *m, struct json_object *list)
 int kubemask_object(struct kubemask *m, struct json_object *o)
 {
     struct json_object *inner = member(o, "object");
-    int rc = mask_one(m, o, false);
+    int rc = mask_one(m, o);
 
     if (rc == 0)
         rc = mask_list(m, member(o, "items"));

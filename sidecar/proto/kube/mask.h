@@ -14,13 +14,15 @@
 
 struct kubemask {
     bool secrets; /* the answer is about Secrets, whatever its objects call themselves */
+    bool quotes;  /* a failure may quote what is stored */
     struct kube_mask rules[KUBEMASK_RULES];
     size_t n_rules;
     struct detector_set *detectors; /* NULL: none */
     struct detect_scratch *scratch;
     const struct masker *masker;
     enum mask_method methods[DETECTOR_COUNT];
-    uint64_t masked; /* values so far */
+    uint64_t masked;            /* values so far */
+    struct json_object *copied; /* whose copy is being masked; NULL: none */
 };
 
 /* What stands for a value in data, where only base64 can stand, and elsewhere. */
@@ -30,6 +32,8 @@ struct kubemask {
 int kubemask_init(struct kubemask *m, const struct policy_view *v, const struct kube_act *act,
                   const struct masker *masker) MUST_CHECK;
 void kubemask_done(struct kubemask *m);
+/* Whether Tables may be asked for: their cells show what a path of a Mask rule may name. */
+bool kubemask_tables(const struct policy_view *v, const struct kube_act *act);
 /* Nothing could be masked: answers may pass unread. */
 bool kubemask_idle(const struct kubemask *m);
 /* For kubecut_feed: one object, event or document in, its masked form out. -EBADMSG: no JSON. */

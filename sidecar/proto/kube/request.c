@@ -203,11 +203,30 @@ static int refuse(struct kubeguard *g, struct kuberequest *r, unsigned code,
     return kubeguard_reply(g, code, text, false);
 }
 
+static bool is_apply(const struct kuberequest *r)
+{
+    struct bytes type = http_header(&r->head, "content-type");
+    const size_t n = strlen("application/apply-patch");
+
+    return strcmp(r->act.verb, "patch") == 0 && type.len >= n &&
+           http_is(bytes_of(type.p, n), "application/apply-patch");
+}
+
+static bool is_forced(const struct kuberequest *r)
+{
+    size_t n;
+    const char *force = kubepath_query(&r->path, "force", &n);
+
+    return n == 1 && strcmp(force, "true") == 0;
+}
+
 static const char *built_in(struct kubeguard *g, struct kuberequest *r)
 {
     struct builtin_facts f = {.act = &r->act,
                               .body = r->body,
                               .json_patch = r->json_patch,
+                              .apply = is_apply(r),
+                              .forced = is_forced(r),
                               .container = kubepath_query(&r->path, "container", NULL),
                               .namespace_ = g->session->guard->agent.namespace_,
                               .snapshot = g->session->snapshot};

@@ -107,9 +107,11 @@ static const struct {
     {"pods", KUBECUT_VALUES, "{\"data\":{\"a\":\"CANARY\"},\"kind\":\"Secret\"}",
      "{\"data\":{\"a\":\"KioqKg==\"},\"kind\":\"Secret\"}"},
     {"secrets", KUBECUT_VALUES,
-     "{\"metadata\":{\"annotations\":{\"kubectl.kubernetes.io/last-applied-configuration\":"
+     "{\"type\":\"Opaque\",\"metadata\":{\"annotations\":{\"kubectl.kubernetes.io/"
+     "last-applied-configuration\":"
      "\"{\\\"kind\\\":\\\"Secret\\\",\\\"stringData\\\":{\\\"p\\\":\\\"CANARY\\\"}}\\n\"}}}",
-     "{\"metadata\":{\"annotations\":{\"kubectl.kubernetes.io/last-applied-configuration\":"
+     "{\"type\":\"Opaque\",\"metadata\":{\"annotations\":{\"kubectl.kubernetes.io/"
+     "last-applied-configuration\":"
      "\"{\\\"kind\\\":\\\"Secret\\\",\\\"stringData\\\":{\\\"p\\\":\\\"****\\\"}}\"}}}"},
     {"secrets", KUBECUT_VALUES,
      "{\"metadata\":{\"annotations\":{\"kubectl.kubernetes.io/"
@@ -161,6 +163,56 @@ static const struct {
      "\"image\":\"****\",\"env\":"
      "[{\"name\":\"DB_PASSWORD\",\"value\":\"****\"},{\"name\":\"B\",\"value\":\"c\"}]}]},"
      "\"status\":{\"x\":\"****\"}}"},
+    /* a failure's message may quote the stored object; a Secret's managedFields tell of equality */
+    {"secrets", KUBECUT_VALUES,
+     "{\"kind\":\"Status\",\"status\":\"Failure\",\"message\":\"CANARY\",\"reason\":\"Invalid\","
+     "\"details\":{\"causes\":[{\"reason\":\"FieldValueInvalid\",\"message\":\"CANARY\",\"field\":"
+     "\"patch\"}]},\"code\":422}",
+     "{\"kind\":\"Status\",\"status\":\"Failure\",\"message\":\"the API server refuses it "
+     "(Invalid): "
+     "patch: FieldValueInvalid; its message is withheld, because it may quote masked "
+     "values\",\"reason\":\"Invalid\",\"details\":{\"causes\":[{\"reason\":\"FieldValueInvalid\","
+     "\"message\":\"withheld: it may quote masked values\",\"field\":\"patch\"}]},\"code\":422}"},
+    {"secrets", KUBECUT_VALUES,
+     "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"message\":\"CANARY\"}}",
+     "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"message\":\"the API server refuses it "
+     "(): "
+     "its message is withheld, because it may quote masked values\"}}"},
+    {"secrets", KUBECUT_VALUES,
+     "{\"kind\":\"Status\",\"status\":\"Failure\",\"message\":\"secrets \\\"x\\\" not "
+     "found\",\"reason\":\"NotFound\"}",
+     "{\"kind\":\"Status\",\"status\":\"Failure\",\"message\":\"secrets \\\"x\\\" not "
+     "found\",\"reason\":\"NotFound\"}"},
+    {"services", KUBECUT_VALUES, "{\"kind\":\"Status\",\"message\":\"a\",\"reason\":\"Invalid\"}",
+     "{\"kind\":\"Status\",\"message\":\"a\",\"reason\":\"Invalid\"}"},
+    {"secrets", KUBECUT_VALUES,
+     "{\"metadata\":{\"name\":\"a\",\"managedFields\":[{\"manager\":\"CANARY\"}]},\"data\":{}}",
+     "{\"metadata\":{\"name\":\"a\"},\"data\":{}}"},
+    /* values again in annotations: in clear, as they are stored, as YAML without the object */
+    {"secrets", KUBECUT_VALUES,
+     "{\"metadata\":{\"annotations\":{\"a\":\"x CANARY y\",\"b\":\"eCBDQU5BUlk= "
+     "Q0FOQVJZ\",\"c\":\"plain\",\"d\":\" {bad "
+     "CANARY\"}},\"data\":{\"p\":\"Q0FOQVJZ\",\"q\":\"YQ==\"}}",
+     "{\"metadata\":{\"annotations\":{\"a\":\"****\",\"b\":\"****\",\"c\":\"plain\",\"d\":\"****\"}"
+     "},"
+     "\"data\":{\"p\":\"KioqKg==\",\"q\":\"KioqKg==\"}}"},
+    {"secrets", KUBECUT_LIST,
+     "{\"kind\":\"PartialObjectMetadataList\",\"items\":[{\"metadata\":{\"annotations\":{\"a\":"
+     "\"CANARY\"}}}]}",
+     "{\"kind\":\"PartialObjectMetadataList\",\"items\":[{\"metadata\":{\"annotations\":{\"a\":"
+     "\"****\"}}}]}"},
+    {"secrets", KUBECUT_VALUES,
+     "{\"type\":\"Opaque\",\"metadata\":{\"annotations\":{\"a\":\"kept\"}}}",
+     "{\"type\":\"Opaque\",\"metadata\":{\"annotations\":{\"a\":\"kept\"}}}"},
+    {"secrets", KUBECUT_VALUES,
+     "{\"metadata\":{\"annotations\":{\"a\":\"kind: Secret\\ndata:\\n  p: CANARY\"}}}",
+     "{\"metadata\":{\"annotations\":{\"a\":\"****\"}}}"},
+    /* a copy that does not say its name is that of the object around it */
+    {"configmaps", KUBECUT_VALUES,
+     "{\"metadata\":{\"name\":\"x1\",\"annotations\":{\"kubectl.kubernetes.io/"
+     "last-applied-configuration\":\"{\\\"data\\\":{\\\"a\\\":\\\"CANARY\\\"}}\"}}}",
+     "{\"metadata\":{\"name\":\"x1\",\"annotations\":{\"kubectl.kubernetes.io/"
+     "last-applied-configuration\":\"{\\\"data\\\":{\\\"a\\\":\\\"****\\\"}}\"}}}"},
     {"services", KUBECUT_VALUES, "{\"metadata\":{\"x\":\"key AKIAIOSFODNN7EXAMPLE end\"}}",
      "{\"metadata\":{\"x\":\"key [awsAccessKey] end\"}}"},
 };

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an agent tries at an API server, on this machine with the real one behind a tap: of what is refused not one byte goes
+upstream, a record says so, and a benign request works still. Rows of the catalogue (K1 to K17) that kube_guard_test.py has not."""
+
+import base64
+import contextlib
+import json
+import re
+import socket
+import ssl
+import subprocess
+import threading
+import time
+
+import pytest
+
+import kube_guard_test as k
+import support
+from kube_guard_test import CANARY, HIDDEN, all_in, no_canary, ns, pod, secret, status_of  # noqa: F401 - ns is a fixture
+from support import wait_for
+
+
+class Tap:
+    """Between the guard and the API server: counts what goes up. TLS stays whole."""
+
+    def __init__(self):
+        _, _, *self.server = k.credentials()
+        self.sent = self.came = self.gone = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = self.listener.getsockname()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                agent, _ = self.listener.accept()
+                self.came += 1
+                server = socket.create_connection(self.server)
+                threading.Thread(target=self._pump, args=(agent, server, True), daemon=True).start()
+                threading.Thread(target=self._pump, args=(server, agent, False), daemon=True).start()
+
+    def _pump(self, source, to, up):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self.sent += len(data) if up else 0
+                to.sendall(data)
+        for s in (source, to):
+            with contextlib.suppress(OSError):
+                s.shutdown(socket.SHUT_RDWR)
+        self.gone += up
+
+    def quiet(self):
+        """What has gone up, once every connection of before is closed."""
+        wait_for(lambda: self.came == self.gone, 20, "the end of earlier connections")
+        return self.came, self.sent
+
+    def close(self):
+        self.listener.close()
+
+
+class Attacked(k.KubeWorld):
+    def __init__(self, ns, *rules, **guard):
+        self.tap = Tap()
+        super().__init__(ns, *rules, tap=self.tap.address, **guard)
+
+    def close(self):
+        self.guard.close()
+        self.tap.close()
+
+    def refuses(self, attack, *words, code=403):
+        """attack: raw bytes to send. Returns the answer."""
+        before, sent = len(self.denied()), self.tap.quiet()
+        got = attack()
+        assert status_of(got) == code, got[:2000]
+        for word in ("chaperone", *words):
+            assert word.encode() in got, got[:2000]
+        assert self.tap.quiet() == sent, "the API server saw some of it"
+        assert len(self.denied()) > before, "no record"
+        assert status_of(self.get("/api/v1/namespaces/default")) == 200
+        return got
+
+    def denied(self):
+        return [e for e in self.events("statement") if e["verdict"] == "Deny"]
+
+    def get(self, target, *headers):
+        return self.request(target, "Connection: close", *headers)
+
+    def send(self, method, target, body, *headers, type="application/json"):
+        text = body if isinstance(body, str) else json.dumps(body)
+        return self.request(target, f"Content-Type: {type}", "Connection: close", *headers, method=method, body=text)
+
+
+@pytest.fixture(scope="module")
+def w(ns):  # noqa: F811
+    world = Attacked(ns, all_in(ns), *k.EVERYTHING)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def closed(ns):  # noqa: F811
+    worlds = []
+
+    def make(*rules, **guard):
+        worlds.append(Attacked(ns, *rules, **guard))
+        return worlds[-1]
+    yield make
+    for world in worlds:
+        world.close()
+
+
+JSON_PATCH, MERGE_PATCH = "application/json-patch+json", "application/merge-patch+json"
+STRATEGIC, APPLY = "application/strategic-merge-patch+json", "application/apply-patch+yaml"
+
+
+# ---- K11: copies of a Secret's values ----
+
+@pytest.mark.parametrize("type,patch", [
+    (JSON_PATCH, [{"op": "add", "path": "/data/x", "value": 5}]), (JSON_PATCH, [{"op": "add", "path": "/data/x", "value": "!"}]),
+    (JSON_PATCH, [{"op": "replace", "path": "/metadata/labels", "value": 5}]), (MERGE_PATCH, {"data": {"x": 5}}),
+    (MERGE_PATCH, {"kind": "Pod"}), (MERGE_PATCH, {"type": 5}), (MERGE_PATCH, {"metadata": {"annotations": [1]}}),
+    (STRATEGIC, {"data": {"x": 5}}), (STRATEGIC, {"metadata": {"labels": {"a": {"b": 1}}}})])
+@pytest.mark.parametrize("query", ["", "?dryRun=All", "?fieldValidation=Strict"])
+def test_k11_a_patch_that_cannot_be_applied_does_not_quote_the_secret(w, ns, type, patch, query):  # noqa: F811
+    ns.kubectl("apply", "-f", "-", input=json.dumps(secret("quoted", labels={"a": "b"})))
+    got = w.send("PATCH", f"/api/v1/namespaces/{ns.name}/secrets/quoted{query}", patch, type=type)
+    no_canary(got)
+    assert status_of(got) in (400, 422) and b"withheld" in got, got
+    no_canary(*(p.read_bytes() for p in w.guard.record_files()))
+
+
+def test_k11_values_of_a_secret_in_its_annotations(w, ns):  # noqa: F811
+    encoded = base64.b64encode(CANARY.encode()).decode()
+    copies = {"plain": f"it is {CANARY}", "base64": encoded, "json": json.dumps({"data": {"password": encoded}}),
+              "padded": f" \n{{broken {CANARY}", "yaml": f"kind: Secret\ndata:\n  password: {encoded}\n", "other": json.dumps({"was": CANARY}), "note": "rotated by ops"}
+    ns.apply(secret("copied", annotations=copies))
+    for target in ("secrets/copied", "secrets", "secrets?watch=1&timeoutSeconds=1&resourceVersion=0"):
+        for accept in ("application/json", "application/json;as=Table;v=v1;g=meta.k8s.io", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"):
+            got = w.get(f"/api/v1/namespaces/{ns.name}/{target}", f"Accept: {accept}")
+            no_canary(got)
+    assert b"rotated by ops" in w.get(f"/api/v1/namespaces/{ns.name}/secrets/copied")
+
+
+def test_k11_no_managed_fields_tell_whether_a_guess_was_right(w, ns):  # noqa: F811
+    ns.apply(secret("guessed"))
+    answers = []
+    for guess in (CANARY, "wrong"):
+        body = {"data": {"password": base64.b64encode(guess.encode()).decode()}}
+        got = w.send("PATCH", f"/api/v1/namespaces/{ns.name}/secrets/guessed?dryRun=All&fieldManager=me", body, type=MERGE_PATCH)
+        assert status_of(got) == 200
+        answers.append(re.sub(rb"(Audit-Id|Date): [^\r]*", b"", got))
+    assert answers[0] == answers[1]
+    assert "managedFields" not in w.kubectl("get", "secret", "guessed", "-o", "json", "--show-managed-fields").out
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "guessed"}, "data": {"password": "YQ=="}}
+    for query in ("?fieldManager=me&dryRun=All", "?fieldManager=me&force=false", "?fieldManager=me&force=true&force=false"):
+        w.refuses(lambda: w.send("PATCH", f"/api/v1/namespaces/{ns.name}/secrets/guessed{query}", body, type=APPLY), "--force-conflicts")  # noqa: B023
+
+
+def test_k11_a_masked_path_is_not_shown_in_a_table(closed, ns):  # noqa: F811
+    w = closed(all_in(ns), {"name": "m", "action": "Mask", "kube": {"resources": ["pods"], "fields": [".status.podIP", ".status.podIPs[*].ip"]}})
+    ip = ns.get("pod", "worker")["status"]["podIP"]
+    assert ip in ns.kubectl("get", "pods", "-o", "wide").out
+    for accept in ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", "application/json;as=Table;v=v1;g=meta.k8s.io",
+                   'application/json;as="Table";v=v1;g=meta.k8s.io', "*/*"):
+        for query in ("", "?watch=1&timeoutSeconds=1&resourceVersion=0"):
+            got = w.get(f"/api/v1/namespaces/{ns.name}/pods{query}", f"Accept: {accept}")
+            assert status_of(got) == 200 and ip.encode() not in got
+    shown = w.kubectl("get", "pods", "-o", "wide").out
+    assert "worker" in shown and ip not in shown
+
+
+# ---- K13: what guards the guard ----
+
+INJECT = "/metadata/labels/chaperone.dev~1injectx"
+
+
+@pytest.mark.parametrize("type,patch", [
+    (JSON_PATCH, [{"op": "move", "from": INJECT, "path": "/metadata/labels/x"}]), (JSON_PATCH, [{"op": "move", "from": "/metadata/labels", "path": "/metadata/annotations"}]),
+    (JSON_PATCH, [{"op": "remove", "path": "x/metadata/labels"}]), (JSON_PATCH, [{"op": "remove", "path": f"x{INJECT}"}]),
+    (JSON_PATCH, [{"op": "copy", "from": "/metadata/name", "path": INJECT}]), (JSON_PATCH, [{"op": "replace", "path": "", "value": {}}]),
+    (MERGE_PATCH, {"metadata": {"labels": {"chaperone.dev/injectx": None}}}), (MERGE_PATCH, {"metadata": None}),
+    (STRATEGIC, {"metadata": {"labels": {"$patch": "replace"}}}), (STRATEGIC, {"metadata": {"$retainKeys": ["name"]}})])
+def test_k13_the_label_of_a_namespace_stays(w, ns, type, patch):  # noqa: F811
+    support.kubectl("label", "namespace", ns.name, "chaperone.dev/injectx=1", "--overwrite")
+    w.refuses(lambda: w.send("PATCH", f"/api/v1/namespaces/{ns.name}", patch, type=type), "no policy permits this")
+    assert support.get("namespace", ns.name)["metadata"]["labels"]["chaperone.dev/injectx"] == "1"
+
+
+def test_k13_server_side_apply_of_a_namespace_removes_what_it_leaves_out(w, ns):  # noqa: F811
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ns.name}}
+    w.refuses(lambda: w.send("PATCH", f"/api/v1/namespaces/{ns.name}?fieldManager=boss&force=true", body, type=APPLY), "server-side apply of a namespace")
+
+
+@pytest.mark.parametrize("method,target,body", [
+    ("DELETE", "/guardpolicies.chaperone.dev", ""), ("DELETE", "", ""), ("PATCH", "/guardtargets.chaperone.dev", "{}"),
+    ("POST", "", '{"spec":{"group":"chaperone.dev"}}')])
+def test_k13_the_kinds_of_policies_stay(w, method, target, body):
+    w.refuses(lambda: w.send(method, f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions{target}", body, type=MERGE_PATCH if method == "PATCH" else "application/json"),
+              "without these kinds there is no policy")
+
+
+# ---- K12: every kind that makes pods ----
+
+KINDS = [("/api/v1", "pods", None), ("/api/v1", "replicationcontrollers", ("spec", "template")), ("/api/v1", "podtemplates", ("template",)),
+         ("/apis/apps/v1", "deployments", ("spec", "template")), ("/apis/apps/v1", "statefulsets", ("spec", "template")),
+         ("/apis/apps/v1", "daemonsets", ("spec", "template")), ("/apis/apps/v1", "replicasets", ("spec", "template")),
+         ("/apis/batch/v1", "jobs", ("spec", "template")), ("/apis/batch/v1", "cronjobs", ("spec", "jobTemplate", "spec", "template"))]
+RISKS = [{"volumes": [{"name": "v", "secret": {"secretName": "s1"}}]}, {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]},
+         {"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": "s1"}}]}}]}, {"serviceAccountName": "other"}, {"hostNetwork": True}, {"hostPID": True},
+         {"initContainers": [{"name": "i", "image": "i", "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s1", "key": "password"}}}]}]},
+         {"containers": [{"name": "c", "image": "i", "envFrom": [{"secretRef": {"name": "s1"}}]}]},
+         {"containers": [{"name": "c", "image": "i", "securityContext": {"privileged": True}}]}]
+
+
+@pytest.mark.parametrize("base,resource,at", KINDS)
+def test_k12_no_kind_starts_a_pod_with_more_than_it_shows(w, ns, base, resource, at):  # noqa: F811
+    for risk in RISKS:
+        body = {"metadata": {"name": "thief"}}
+        inner = body
+        for step in at or ():
+            inner = inner.setdefault(step, {})
+        inner["spec"] = {**pod("thief", ["true"])["spec"], **risk}
+        for method, name, query in (("POST", "", ""), ("PUT", "/thief", "?dryRun=All"), ("PATCH", "/thief", "")):
+            answer = w.send(method, f"{base}/namespaces/{ns.name}/{resource}{name}{query}", body, type=MERGE_PATCH if method == "PATCH" else "application/json")
+            assert status_of(answer) == 403 and b"RequireApproval" in answer, (risk, method, answer)
+    w.refuses(lambda: w.send("POST", f"{base}/namespaces/{ns.name}/{resource}", body), "RequireApproval")
+    assert not ns.get(resource, "thief")
