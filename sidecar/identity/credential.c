@@ -3,6 +3,8 @@
  */
 #include "credential.h"
 
+#include "src-common/readall.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -17,31 +19,12 @@
 
 /* ---- files ---- */
 
-static int read_exactly(int fd, uint8_t *p, size_t cap, size_t *ret_len)
-{
-    size_t n = 0;
-
-    while (n < cap) {
-        ssize_t got = read(fd, p + n, cap - n);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -errno;
-        if (got == 0)
-            break;
-        n += (size_t)got;
-    }
-    *ret_len = n;
-    return 0;
-}
-
 /* A key's value, or nothing when the Secret has no such key. The buffer is wiped: the only copy
  * that stays is the secret's own. */
 static int read_key(int dir, const char *key, struct secret *ret, struct error *err)
 {
     uint8_t *buf;
-    size_t n = 0;
+    ssize_t n = 0;
     struct stat st;
     int rc, fd = openat(dir, key, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
@@ -52,11 +35,11 @@ static int read_key(int dir, const char *key, struct secret *ret, struct error *
         rc = error_set(err, -ENOMEM, "key %s: out of memory", key);
     else if (!S_ISREG(st.st_mode))
         rc = error_set(err, -EINVAL, "key %s: not a regular file", key);
-    else if ((rc = read_exactly(fd, buf, CREDENTIAL_MAX_BYTES + 1, &n)))
-        error_set(err, rc, "key %s: %s", key, strerror(-rc));
+    else if ((n = read_all(fd, buf, CREDENTIAL_MAX_BYTES + 1)) < 0)
+        rc = error_set(err, (int)n, "key %s: %s", key, strerror((int)-n));
     else if (n > CREDENTIAL_MAX_BYTES)
         rc = error_set(err, -EFBIG, "key %s: longer than %d bytes", key, CREDENTIAL_MAX_BYTES);
-    else if ((rc = secret_set(ret, buf, n)))
+    else if ((rc = secret_set(ret, buf, (size_t)n)))
         error_set(err, rc, "key %s: out of memory", key);
     if (buf)
         OPENSSL_cleanse(buf, CREDENTIAL_MAX_BYTES + 1);

@@ -6,6 +6,7 @@
 
 #include "cut.h"
 #include "headers.h"
+#include "src-common/log.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -392,24 +393,46 @@ static int failed(struct kubeguard *g, struct kuberequest *r, int rc, struct err
     return kubeguard_reply(g, code, err->text, false);
 }
 
+static int send_once(struct kubeguard *g, struct kuberequest *r, struct http_head *head,
+                     struct error *err)
+{
+    int rc = kubeguard_send(g, r, err);
+
+    return rc ? rc : kubeguard_read_head(g, r, head, err);
+}
+
+/* 401 to a login of the guard's own. What is behind a proxy has its own opinion about that. */
+static bool login_refused(const struct kubeguard *g, const struct kuberequest *r,
+                          const struct http_head *head)
+{
+    return head->status == 401 && g->session->target->credentials_secret &&
+           strcmp(r->act.subresource, "proxy") != 0;
+}
+
 /* A connection that was kept may have been closed at the same moment: what changes nothing is asked
- * once more. */
+ * once more. So is anything that the API server did not let in, when the Secret has been rotated:
+ * it has done nothing of it. */
 static int send_and_hear(struct kubeguard *g, struct kuberequest *r, struct http_head *head,
                          struct error *err)
 {
     bool again = g->upstream.conn->fd >= 0 && !r->body_len &&
                  (bytes_eq_str(r->head.method, "GET") || bytes_eq_str(r->head.method, "HEAD"));
-    int rc = kubeguard_send(g, r, err);
+    int rc = send_once(g, r, head, err);
 
-    if (rc == 0)
-        rc = kubeguard_read_head(g, r, head, err);
     if (again && rc == -EPIPE) {
         kubeupstream_close(g);
-        rc = kubeguard_send(g, r, err);
-        if (rc == 0)
-            rc = kubeguard_read_head(g, r, head, err);
+        rc = send_once(g, r, head, err);
     }
-    return rc;
+    if (rc == 0 && login_refused(g, r, head) && kubeupstream_rotated(g)) {
+        kubeupstream_close(g);
+        rc = send_once(g, r, head, err);
+    }
+    if (rc || !login_refused(g, r, head))
+        return rc;
+    log_warn("login.refused", F_STR("session", g->session->id),
+             F_STR("target", g->session->target->name), F_U64("status", head->status));
+    return error_set(err, -EACCES,
+                     "the API server refused the guard's own login: tell whoever runs the guard");
 }
 
 int kubeguard_exchange(struct kubeguard *g, struct kuberequest *r)

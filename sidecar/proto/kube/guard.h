@@ -43,6 +43,8 @@ struct kubeguard {
     struct secret token;   /* ours, for the API server */
     struct secret relayed; /* the agent's, when the guard has no credentials */
     uint64_t token_read_ms;
+    uint8_t login_digest[32]; /* of the credential that is used */
+    uint64_t looked_ms;       /* when the inbox was last seen to */
     bool at_expiry, approval_came;
     bool admitted; /* policy lets whoever it is come here; or why not: */
     char not_admitted[sizeof(struct error)];
@@ -71,6 +73,8 @@ int kubeio_write(struct kubeguard *g, struct kubeleg *l, struct bytes b) MUST_CH
 /* Connects, TLS, credentials; nothing when it is connected already. */
 int kubeupstream_ready(struct kubeguard *g, struct error *err) MUST_CHECK;
 void kubeupstream_close(struct kubeguard *g);
+/* Whether the Secret is another one than the connection was opened with. */
+bool kubeupstream_rotated(struct kubeguard *g);
 
 /* ---- identify.c ---- */
 
@@ -115,7 +119,8 @@ int kubeguard_ask(struct kubeguard *g, struct kuberequest *r, const struct decis
 
 /* ---- journal.c ---- */
 
-void kubejournal_auth(struct kubeguard *g, bool ok, const char *why);
+/* outcome: Accepted, Refused, Expired; why: NULL for the first. */
+void kubejournal_auth(struct kubeguard *g, const char *outcome, const char *why);
 /* reason: of a refusal, or NULL. d NULL: the guard's own. */
 void kubejournal_statement(struct kubeguard *g, struct kuberequest *r, const struct decision *d,
                            const char *reason);

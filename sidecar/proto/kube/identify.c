@@ -4,6 +4,7 @@
 #include "guard.h"
 
 #include "headers.h"
+#include "sidecar/identity/admission.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
@@ -13,33 +14,13 @@
 
 static int admit(struct kubeguard *g, struct error *err)
 {
-    struct session *s = g->session;
-    const struct agent agent = session_agent(s);
-    const struct identity_settings *i;
-    struct policy_view *v = NULL;
+    const struct session *s = g->session;
+    const struct admission a = {s->snapshot, session_agent(s), s->target, g->identity};
+    int rc = admission_enter(&a, &g->view, err);
 
-    if (policy_view_new(s->snapshot, &agent, s->target, NULL, &v) != 0)
-        return error_set(err, -ENOMEM, "out of memory");
-    policy_view_unref(g->view);
-    g->view = v;
-    i = policy_view_identity(v);
-    g->at_expiry = i->end_at_expiry;
-    if (policy_view_empty(v)) {
-        struct decision d;
-
-        policy_decide(v, &(struct statement){0}, 1, &d);
-        return error_set(err, -EACCES, "%s", d.reason);
-    }
-    if (i->conflict[0])
-        return error_set(err, -EACCES, "%s", i->conflict);
-    if (i->require_injection && !s->target->credentials_secret)
-        return error_set(err, -EACCES,
-                         "policy lets agents only use targets where the guard logs in "
-                         "(identity.requireInjection), and '%s' has no credentials",
-                         s->target->name);
-    if (i->require_token && !g->identity)
-        return error_set(err, -EACCES, "policy asks for a token (identity.requireToken)");
-    return 0;
+    if (g->view)
+        g->at_expiry = policy_view_identity(g->view)->end_at_expiry;
+    return rc;
 }
 
 int kubeguard_admit(struct kubeguard *g, struct error *err)
@@ -92,13 +73,8 @@ void kubeguard_policy_changed(struct kubeguard *g)
 
 static bool wants_token(const struct kubeguard *g)
 {
-    const struct session *s = g->session;
-
-    if (!s->target->credentials_secret)
-        return false; /* it is the API server's */
-    if (s->target->token == TARGET_TOKEN_ALWAYS || policy_view_identity(g->view)->require_token)
-        return true;
-    return s->target->token == TARGET_TOKEN_WITH_ISSUERS && s->guard->has_issuers;
+    return admission_needs_token(g->session->target, g->session->guard->has_issuers,
+                                 policy_view_identity(g->view)->require_token);
 }
 
 /* The first token says whose session it is; later ones may be fresher, and nobody else's. */
@@ -114,7 +90,7 @@ static int adopt(struct kubeguard *g, struct identity *id, struct error *err)
         return 0;
     session_identify(s, identity_ref(id));
     session_describe(s, id->name, "");
-    kubejournal_auth(g, true, "");
+    kubejournal_auth(g, "Accepted", NULL);
     return kubeguard_admit(g, err);
 }
 
@@ -135,9 +111,7 @@ static int check_token(struct kubeguard *g, struct bytes token, struct error *er
                    ? 0
                    : error_set(err, -EACCES, "the token has expired");
     if (!guard->has_issuers)
-        return error_set(err, -EACCES,
-                         "target '%s' needs a token, and this guard trusts no issuer (--issuers)",
-                         g->session->target->name);
+        return admission_no_issuer(g->session->target, err);
     issuers = guard_issuers(guard);
     rc = token_validate(issuers, token, &agent, &id, err);
     atomic_fetch_add(rc ? &guard->counters.tokens_refused : &guard->counters.tokens_accepted, 1);

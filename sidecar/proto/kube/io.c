@@ -15,6 +15,7 @@
 #define CONNECT_MS 10000
 #define REREAD_MS  30000 /* the token's file */
 #define RECHECK_MS 20000 /* the agent's token */
+#define LOOK_MS    250   /* how often a stream without pauses is interrupted for the inbox */
 #define LEG_MAX    (HTTP_HEAD_MAX + 2 * KUBEGUARD_CHUNK)
 
 void kubeguard_end(struct kubeguard *g, const char *reason)
@@ -50,8 +51,10 @@ static int until_expiry(struct kubeguard *g, int timeout_ms)
 {
     uint64_t left = g->identity ? identity_left_ms(g->identity, g->at_expiry) : RECHECK_MS;
 
-    if (left == 0)
+    if (left == 0 && !g->ending) {
+        kubejournal_auth(g, "Expired", "the token has expired");
         kubeguard_end(g, "the token has expired");
+    }
     if (left > RECHECK_MS)
         left = RECHECK_MS;
     return timeout_ms < 0 || (uint64_t)timeout_ms > left ? (int)left : timeout_ms;
@@ -98,6 +101,21 @@ int kubeio_wait(struct kubeguard *g, unsigned legs, int timeout_ms)
     return g->ending ? -ECANCELED : bits;
 }
 
+/* A stream that always has more to read, or a reader who is never quick enough, does not wait
+ * here; it ends with its token, with policy, and when it is killed, all the same. */
+static int look_up(struct kubeguard *g)
+{
+    uint64_t now = clock_mono_ms();
+
+    if (now - g->looked_ms >= LOOK_MS) {
+        g->looked_ms = now;
+        (void)until_expiry(g, 0);
+        if (!g->ending)
+            (void)poll_legs(g, 0, 0, 0);
+    }
+    return g->ending ? -ECANCELED : 0;
+}
+
 /* ---- reading and writing ---- */
 
 static unsigned bit_of(const struct kubeguard *g, const struct kubeleg *l)
@@ -118,7 +136,7 @@ int kubeio_fill(struct kubeguard *g, struct kubeleg *l, int timeout_ms)
 
         if (got > 0) {
             buffer_commit(&l->in, (size_t)got);
-            return 1;
+            return look_up(g) ? -ECANCELED : 1;
         }
         if (got != -EAGAIN)
             return (int)got;
@@ -136,24 +154,27 @@ int kubeio_write(struct kubeguard *g, struct kubeleg *l, struct bytes b)
 {
     uint64_t deadline = clock_mono_ms() + STALL_MS;
 
-    while (b.len) {
-        ssize_t put = conn_write(l->conn, b.p, b.len);
+    for (;;) {
+        ssize_t put = b.len ? conn_write(l->conn, b.p, b.len) : 0;
 
         if (put > 0) {
             b.p += put;
             b.len -= (size_t)put;
             deadline = clock_mono_ms() + STALL_MS;
-            continue;
         }
-        if (put != -EAGAIN)
+        if (b.len == 0)
+            return 0;
+        if (put <= 0 && put != -EAGAIN)
             return put ? (int)put : -EPIPE;
+        if (look_up(g) != 0)
+            return -ECANCELED;
+        if (put > 0)
+            continue;
         if (clock_mono_ms() >= deadline)
             return -ETIMEDOUT;
-        (void)poll_legs(g, bit_of(g, l), POLLOUT, 1000);
-        if (g->ending)
-            return -ECANCELED;
+        if (poll_legs(g, bit_of(g, l), POLLOUT, until_expiry(g, LOOK_MS)) & KUBEIO_GONE)
+            return -ECONNRESET;
     }
-    return 0;
 }
 
 /* ---- the API server ---- */
@@ -187,6 +208,7 @@ static int refresh_token(struct kubeguard *g, struct credential *c, struct error
     if (rc)
         return rc;
     secret_done(&g->token);
+    memcpy(g->login_digest, c->digest, sizeof g->login_digest);
     if (c->token.len)
         rc = secret_set(&g->token, c->token.p, c->token.len);
     g->token_read_ms = clock_mono_ms();
@@ -247,4 +269,14 @@ int kubeupstream_ready(struct kubeguard *g, struct error *err)
     }
     credential_done(&c);
     return rc;
+}
+
+bool kubeupstream_rotated(struct kubeguard *g)
+{
+    struct credential c = {0};
+    bool changed = read_credential(g, &c, NULL) == 0 &&
+                   memcmp(c.digest, g->login_digest, sizeof g->login_digest) != 0;
+
+    credential_done(&c);
+    return changed;
 }

@@ -47,20 +47,22 @@ static void add_bool(struct buffer *b, const char *key, bool value)
         buffer_append(b, "false", 5);
 }
 
-void kubejournal_auth(struct kubeguard *g, bool ok, const char *why)
+void kubejournal_auth(struct kubeguard *g, const char *outcome, const char *why)
 {
     struct session *s = g->session;
     struct buffer *b = record_begin(s->record, "auth");
 
+    jsonw_kstr(b, "outcome", bytes_str(outcome));
     jsonw_kstr(b, "method", BYTES("token"));
     jsonw_kstr(b, "identity", bytes_str(session_identity_name(s)));
-    if (ok && s->identity)
+    /* Of a refused token nothing but the reason: whose session it is has been said. */
+    if (s->identity && strcmp(outcome, "Refused") != 0)
         identity_describe(s->identity, b);
-    if (!ok)
+    if (why)
         jsonw_kstr(b, "reason", bytes_str(why));
-    add_bool(b, "ok", ok);
+    add_bool(b, "ok", !why);
     finish_line(g);
-    if (!ok)
+    if (strcmp(outcome, "Refused") == 0)
         atomic_fetch_add(&s->guard->counters.auth_failures, 1);
 }
 

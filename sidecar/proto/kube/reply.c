@@ -15,6 +15,7 @@ static const struct {
     {406, "Not Acceptable", "NotAcceptable"},
     {413, "Request Entity Too Large", "RequestEntityTooLarge"},
     {415, "Unsupported Media Type", "UnsupportedMediaType"},
+    {431, "Request Header Fields Too Large", "RequestEntityTooLarge"},
     {502, "Bad Gateway", "InternalError"},
     {503, "Service Unavailable", "ServiceUnavailable"},
     {504, "Gateway Timeout", "Timeout"},

@@ -329,7 +329,7 @@ static int malformed(struct kubeguard *g, unsigned code, const char *what, const
     kubejournal_malformed(g, what, why);
     (void)kubejournal_flush(g);
     (void)!kubeguard_reply(g, code, why, true);
-    if (code == 413)
+    if (code == 413 || code == 431)
         linger(g);
     kubeguard_end(g, "a request could not be read");
     return -EBADMSG;
@@ -389,8 +389,10 @@ static int serve(struct kubeguard *g, struct kuberequest *r)
 
     if (rc == 1)
         return 1;
-    if (rc == -EBADMSG || rc == -E2BIG)
-        return malformed(g, 400, "", "the request's head is malformed or too long");
+    if (rc == -EBADMSG)
+        return malformed(g, 400, "", "the request's head is malformed");
+    if (rc == -E2BIG)
+        return malformed(g, 431, "", "the request's head is longer than 64 KiB");
     if (rc)
         return rc;
     r->n = ++g->n;
@@ -400,7 +402,7 @@ static int serve(struct kubeguard *g, struct kuberequest *r)
         return malformed(g, code, r->line ? r->line : "", err.text);
     g->running = r;
     if (kubeguard_identify(g, &r->head, &err) != 0) {
-        kubejournal_auth(g, false, err.text);
+        kubejournal_auth(g, "Refused", err.text);
         return malformed(g, 401, r->line, err.text);
     }
     if (!g->admitted)

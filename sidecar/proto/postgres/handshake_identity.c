@@ -4,6 +4,7 @@
  */
 #include "handshake.h"
 
+#include "sidecar/identity/admission.h"
 #include "src-common/clock.h"
 #include "wire.h"
 
@@ -13,21 +14,6 @@
 #define MAX_PASSWORD_MESSAGE (4u << 20) /* more is not even read to be refused politely */
 
 /* ---- is a token needed ---- */
-
-static bool target_wants_token(const struct session *s)
-{
-    if (!s->target->credentials_secret)
-        return false; /* the password is the upstream's */
-    switch (s->target->token) {
-    case TARGET_TOKEN_ALWAYS:
-        return true;
-    case TARGET_TOKEN_NEVER:
-        return false;
-    case TARGET_TOKEN_WITH_ISSUERS:
-        break;
-    }
-    return s->guard->has_issuers;
-}
 
 static int with_view(struct pghandshake *h, struct policy_view **ret)
 {
@@ -44,11 +30,10 @@ static int needs_token(struct pghandshake *h)
 {
     _cleanup_(policy_view_unref) struct policy_view *v = NULL;
 
-    if (target_wants_token(h->session))
-        return 1;
     if (with_view(h, &v) != 0)
         return -1;
-    return h->session->target->credentials_secret && policy_view_identity(v)->require_token;
+    return admission_needs_token(h->session->target, h->session->guard->has_issuers,
+                                 policy_view_identity(v)->require_token);
 }
 
 /* ---- taking it ---- */
@@ -125,11 +110,10 @@ static int take_token(struct pghandshake *h)
     struct error err = {""};
     int rc;
 
-    if (!s->guard->has_issuers)
-        return pghandshake_fail(h, "28000",
-                                "target \"%s\" needs a token, and this guard trusts no issuer "
-                                "(--issuers)",
-                                s->target->name);
+    if (!s->guard->has_issuers) {
+        (void)admission_no_issuer(s->target, &err);
+        return pghandshake_fail(h, "28000", "%s", err.text);
+    }
     if (!leg_is_private(h))
         return pghandshake_fail(h, "28000",
                                 "the token would cross the network in clear: connect with "
@@ -164,28 +148,17 @@ static int check_policy(struct pghandshake *h)
 {
     _cleanup_(policy_view_unref) struct policy_view *v = NULL;
     const struct session *s = h->session;
-    const struct identity_settings *i;
+    struct error err = {""};
 
     if (with_view(h, &v) != 0)
         return -1;
-    i = policy_view_identity(v);
     if (policy_view_empty(v))
         return pghandshake_fail(
             h, "28000", "no GuardPolicy lets this agent use database \"%s\" of target \"%s\"",
             h->startup.database, s->target->name);
-    if (i->conflict[0])
-        return pghandshake_fail(h, "28000", "%s", i->conflict);
-    if (i->require_injection && !s->target->credentials_secret)
-        return pghandshake_fail(h, "28000",
-                                "policy lets agents only use targets where the guard logs in "
-                                "(identity.requireInjection), and \"%s\" has no credentials",
-                                s->target->name);
-    if (i->require_token && !s->identity)
-        return pghandshake_fail(h, "28000",
-                                "policy asks for a token (identity.requireToken), and the login to "
-                                "\"%s\" is relayed: there is no place for one",
-                                s->target->name);
-    return set_pinned(h, i);
+    if (admission_check(v, s->target, s->identity, &err) != 0)
+        return pghandshake_fail(h, "28000", "%s", err.text);
+    return set_pinned(h, policy_view_identity(v));
 }
 
 int pghandshake_identify(struct pghandshake *h)
@@ -205,13 +178,11 @@ bool pgpins_hold(const struct pgpins *p, const struct session *s, const char *da
     const struct identity_settings *i;
     const struct target *t = policy_target_by_name(now, agent.namespace_, s->target_name);
 
-    if (!t || policy_view_new(now, &agent, t, database, &v) != 0 || policy_view_empty(v))
-        return false;
-    if (p->injected != (t->credentials_secret != NULL) ||
-        (t->token == TARGET_TOKEN_ALWAYS && !s->identity))
+    if (!t || policy_view_new(now, &agent, t, database, &v) != 0 ||
+        admission_check(v, t, s->identity, NULL) != 0)
         return false;
     i = policy_view_identity(v);
-    return !i->conflict[0] && strcmp(i->user ? i->user : "", p->user) == 0 &&
-           strcmp(i->role ? i->role : "", p->role) == 0 && (!i->require_token || s->identity) &&
-           (!i->require_injection || t->credentials_secret);
+    return p->injected == (t->credentials_secret != NULL) &&
+           strcmp(i->user ? i->user : "", p->user) == 0 &&
+           strcmp(i->role ? i->role : "", p->role) == 0;
 }

@@ -7,6 +7,7 @@
 #include "message.h"
 #include "relay.h"
 
+#include "sidecar/identity/admission.h"
 #include "src-common/clock.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@
 
 #define MAX_ATTEMPTS   6
 #define BANNER_WAIT_MS 100
+#define CUT_ANSWER     1023 /* OpenSSH reads no more of an answer, and says nothing */
 
 /* ---- key exchange ---- */
 
@@ -96,19 +98,15 @@ struct attempt {
     struct sshrelay *relay;
     unsigned count;
     bool told;
+    struct secret begun; /* keyboard-interactive: what a token that comes in pieces begins with */
     const char *method;
     struct error *err;
 };
 
 static bool wants_token(const struct sshrelay *r)
 {
-    const struct session *s = r->session;
-
-    if (!s->target->credentials_secret)
-        return false; /* the password is the target's */
-    if (r->token_by_policy || s->target->token == TARGET_TOKEN_ALWAYS)
-        return true;
-    return s->target->token == TARGET_TOKEN_WITH_ISSUERS && s->guard->has_issuers;
+    return admission_needs_token(r->session->target, r->session->guard->has_issuers,
+                                 r->token_by_policy);
 }
 
 /* Why keys do not help, once, before the first refusal. */
@@ -144,7 +142,7 @@ static enum login try_target(struct attempt *a, ssh_message m)
         return LOGIN_NO;
     rc = sshrelay_login_target(r, a->err);
     if (rc == 0) {
-        journal_auth(r, a->method, true);
+        journal_auth(r, a->method, "Accepted", NULL);
         if (!journal_flush(r)) {
             error_set(a->err, -EIO, "the session cannot be recorded");
             return LOGIN_NO;
@@ -153,16 +151,35 @@ static enum login try_target(struct attempt *a, ssh_message m)
         return LOGIN_YES;
     }
     sshleg_close(&r->target, NULL);
-    journal_auth(r, a->method, false);
+    journal_auth(r, a->method, "Refused", a->err->text);
     journal_error(r, 0, a->err->text, true);
-    atomic_fetch_add(&r->session->guard->counters.auth_failures, 1);
     if (rc != -EACCES || r->session->target->credentials_secret)
         return LOGIN_NO;
     (void)ssh_message_reply_default(m);
     return LOGIN_GO_ON;
 }
 
-static enum login with_token(struct attempt *a, ssh_message m, const char *token)
+static enum login ask(ssh_message m, const char *prompt)
+{
+    char echo = 0;
+
+    (void)ssh_message_auth_interactive_request(m, "", "", 1, &prompt, &echo);
+    return LOGIN_GO_ON;
+}
+
+/* Tokens of pods are longer than what OpenSSH sends as one answer: the rest is asked for. */
+static enum login ask_more(struct attempt *a, ssh_message m, struct bytes so_far)
+{
+    char prompt[48];
+
+    if (secret_set(&a->begun, so_far.p, so_far.len) != 0)
+        return LOGIN_NO;
+    snprintf(prompt, sizeof prompt, "Token from byte %zu: ", so_far.len + 1);
+    return ask(m, prompt);
+}
+
+/* piece: how long the last answer of keyboard-interactive was; 0: it was something else. */
+static enum login with_token(struct attempt *a, ssh_message m, struct bytes token, size_t piece)
 {
     struct sshrelay *r = a->relay;
     struct guard *g = r->session->guard;
@@ -174,18 +191,16 @@ static enum login with_token(struct attempt *a, ssh_message m, const char *token
 
     a->method = "token";
     if (!g->has_issuers) {
-        error_set(a->err, -EACCES,
-                  "target '%s' needs a token, and this guard trusts no issuer "
-                  "(--issuers)",
-                  r->session->target->name);
+        (void)admission_no_issuer(r->session->target, a->err);
         return LOGIN_NO;
     }
     issuers = guard_issuers(g);
-    rc = token_validate(issuers, bytes_str(token), &agent, &id, &why);
+    rc = token_validate(issuers, token, &agent, &id, &why);
+    if (rc && piece == CUT_ANSWER && token.len < TOKEN_MAX_BYTES)
+        return ask_more(a, m, token);
     atomic_fetch_add(rc ? &g->counters.tokens_refused : &g->counters.tokens_accepted, 1);
     if (rc) {
-        journal_auth(r, a->method, false);
-        journal_error(r, 0, why.text, false);
+        journal_auth(r, a->method, "Refused", why.text);
         (void)ssh_message_reply_default(m);
         return LOGIN_GO_ON;
     }
@@ -197,12 +212,6 @@ static enum login with_password(struct attempt *a, ssh_message m, const char *pa
 {
     struct sshrelay *r = a->relay;
 
-    if (!password) {
-        (void)ssh_message_reply_default(m);
-        return LOGIN_GO_ON;
-    }
-    if (wants_token(r))
-        return with_token(a, m, password);
     if (!r->session->target->credentials_secret &&
         secret_set(&r->password, password, strlen(password)) != 0)
         return LOGIN_NO;
@@ -210,20 +219,54 @@ static enum login with_password(struct attempt *a, ssh_message m, const char *pa
 }
 
 /* The guard asks for itself: prompts of the target are not passed on. */
+static enum login answered(struct attempt *a, ssh_message m, const char *answer)
+{
+    struct secret begun = a->begun;
+    struct buffer whole;
+    enum login l;
+
+    if (!wants_token(a->relay))
+        return with_password(a, m, answer);
+    a->begun = (struct secret){0};
+    buffer_init(&whole, TOKEN_MAX_BYTES + CUT_ANSWER + 1);
+    buffer_add(&whole, secret_bytes(&begun));
+    buffer_append(&whole, answer, min_size(strlen(answer), TOKEN_MAX_BYTES + 1 - begun.len));
+    secret_done(&begun);
+    l = whole.failed ? LOGIN_NO : with_token(a, m, buffer_bytes(&whole), strlen(answer));
+    buffer_wipe(&whole);
+    return l;
+}
+
 static enum login interactive(struct attempt *a, ssh_message m)
 {
-    const char *prompt = "Password: ";
-    char echo = 0;
+    ssh_session ssh = a->relay->agent.ssh;
+    const char *answer = NULL;
 
     if (!ssh_message_auth_kbdint_is_response(m)) {
-        (void)ssh_message_auth_interactive_request(m, "", "", 1, &prompt, &echo);
-        return LOGIN_GO_ON;
+        secret_done(&a->begun);
+        return ask(m, wants_token(a->relay) ? "Token: " : "Password: ");
     }
-    if (ssh_userauth_kbdint_getnanswers(a->relay->agent.ssh) != 1) {
+    a->count += a->begun.len == 0;
+    if (ssh_userauth_kbdint_getnanswers(ssh) == 1)
+        answer = ssh_userauth_kbdint_getanswer(ssh, 0);
+    if (answer)
+        return answered(a, m, answer);
+    secret_done(&a->begun);
+    (void)ssh_message_reply_default(m);
+    return LOGIN_GO_ON;
+}
+
+static enum login with_password_message(struct attempt *a, ssh_message m)
+{
+    const char *password = message_password(m);
+
+    if (!password) {
         (void)ssh_message_reply_default(m);
         return LOGIN_GO_ON;
     }
-    return with_password(a, m, ssh_userauth_kbdint_getanswer(a->relay->agent.ssh, 0));
+    if (wants_token(a->relay))
+        return with_token(a, m, bytes_str(password), 0);
+    return with_password(a, m, password);
 }
 
 static enum login authenticate(struct attempt *a, ssh_message m)
@@ -245,9 +288,8 @@ static enum login authenticate(struct attempt *a, ssh_message m)
     case SSH_AUTH_METHOD_PASSWORD:
         a->count++;
         a->method = "password";
-        return with_password(a, m, message_password(m));
+        return with_password_message(a, m);
     case SSH_AUTH_METHOD_INTERACTIVE:
-        a->count += ssh_message_auth_kbdint_is_response(m) != 0;
         a->method = "keyboard-interactive";
         return interactive(a, m);
     default:
@@ -291,6 +333,7 @@ int sshrelay_login_agent(struct sshrelay *r, struct error *err)
         else
             rc = sshrelay_wait_login(r, &r->agent, err);
     }
+    secret_done(&a.begun);
     secret_done(&r->password);
     if (l == LOGIN_NO)
         return -EACCES;

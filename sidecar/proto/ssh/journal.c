@@ -44,18 +44,23 @@ static void add_bool(struct buffer *b, const char *key, bool value)
         buffer_append(b, "false", 5);
 }
 
-void journal_auth(struct sshrelay *r, const char *method, bool ok)
+void journal_auth(struct sshrelay *r, const char *method, const char *outcome, const char *why)
 {
     struct buffer *b = record_begin(r->session->record, "auth");
 
+    jsonw_kstr(b, "outcome", bytes_str(outcome));
     jsonw_kstr(b, "user", bytes_str(r->user));
     jsonw_kstr(b, "upstreamUser", bytes_str(r->target_user));
     jsonw_kstr(b, "method", bytes_str(method));
     jsonw_kstr(b, "identity", bytes_str(session_identity_name(r->session)));
     if (r->session->identity)
         identity_describe(r->session->identity, b);
-    add_bool(b, "ok", ok);
+    if (why)
+        jsonw_kstr(b, "reason", bytes_str(why));
+    add_bool(b, "ok", !why);
     finish_line(r);
+    if (strcmp(outcome, "Refused") == 0)
+        atomic_fetch_add(&r->session->guard->counters.auth_failures, 1);
 }
 
 static const char *verdict_name(enum verdict v)

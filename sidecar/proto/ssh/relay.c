@@ -73,7 +73,7 @@ static uint64_t check_expiry(struct sshrelay *r)
     uint64_t left = s->identity ? identity_left_ms(s->identity, r->at_expiry) : KEEPALIVE_MS;
 
     if (left == 0 && !r->ending) {
-        journal_auth(r, "token", false);
+        journal_auth(r, "token", "Expired", "the token has expired");
         sshrelay_end(r, "the session's token has expired: log in with a fresh one");
     }
     return left;

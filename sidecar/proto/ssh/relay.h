@@ -170,7 +170,8 @@ void sshchannel_withdraw(struct channel *c);
 
 /* ---- journal.c: the record ---- */
 
-void journal_auth(struct sshrelay *r, const char *method, bool ok);
+/* outcome: Accepted, Refused, Expired; why: NULL for the first. */
+void journal_auth(struct sshrelay *r, const char *method, const char *outcome, const char *why);
 /* A request and its verdict. d NULL: the guard's own refusal, with that reason. */
 void journal_statement(struct sshrelay *r, uint32_t n, const char *kind, struct bytes text,
                        const struct decision *d, const char *reason);

@@ -4,6 +4,7 @@
 #include "ssh.h"
 
 #include "relay.h"
+#include "sidecar/identity/admission.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,32 +13,15 @@
 
 int sshrelay_admit(struct sshrelay *r, struct error *err)
 {
-    struct session *s = r->session;
-    const struct agent agent = session_agent(s);
+    const struct session *s = r->session;
+    const struct admission a = {s->snapshot, session_agent(s), s->target, s->identity};
     const struct identity_settings *i;
-    struct policy_view *v = NULL;
+    int rc = admission_enter(&a, &r->view, err);
 
-    if (policy_view_new(s->snapshot, &agent, s->target, NULL, &v) != 0)
-        return error_set(err, -ENOMEM, "out of memory");
-    policy_view_unref(r->view);
-    r->view = v;
+    if (rc)
+        return rc;
     r->snapshot = s->snapshot;
-    i = policy_view_identity(v);
-    if (policy_view_empty(v)) {
-        struct decision d;
-
-        policy_decide(v, &(struct statement){0}, 1, &d);
-        return error_set(err, -EACCES, "%s", d.reason);
-    }
-    if (i->conflict[0])
-        return error_set(err, -EACCES, "%s", i->conflict);
-    if (i->require_injection && !s->target->credentials_secret)
-        return error_set(err, -EACCES,
-                         "policy lets agents only use targets where the guard logs in "
-                         "(identity.requireInjection), and '%s' has no credentials",
-                         s->target->name);
-    if (i->require_token && !s->identity)
-        return error_set(err, -EACCES, "policy asks for a token (identity.requireToken)");
+    i = policy_view_identity(r->view);
     snprintf(r->pinned_user, sizeof r->pinned_user, "%s", i->user ? i->user : "");
     r->at_expiry = i->end_at_expiry;
     return 0;
