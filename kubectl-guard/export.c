@@ -3,6 +3,7 @@
  */
 #include "commands.h"
 #include "export_formats.h"
+#include "records.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,7 +13,7 @@ const struct option_spec export_options[] = {
     {"asciicast", 0, "F", "asciicast v2, for asciinema: the session as psql would have shown it"},
     {"json", 0, "F", "one JSON document: the verification and all lines"},
     {"csv", 0, "F", "a row for each statement"},
-    {"spool", 0, "DIR", "where records are, when RECORD is a session's name"},
+    RECORDS_OPTIONS,
     {0},
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * kubectl-guard: what people do with guards. Start-up, help, and the table of commands.
  */
+#include "bucket.h"
 #include "commands.h"
 #include "complete.h"
 
@@ -37,8 +38,9 @@ const struct command commands[] = {
     {"watch", "", "requests as they come and are decided, until interrupted",
      "Begins with what is pending. --json: one object a line.", NULL, 0, 0, cmd_watch,
      .everywhere = true},
-    {"sessions", "[--spool DIR]", "live sessions; with --spool, recorded ones",
-     "With --spool DIR no guard is asked: the records of the directory are listed and verified.",
+    {"sessions", "[--from PLACE]", "live sessions; with --from, recorded ones",
+     "With --from s3://BUCKET/PREFIX or --from DIR no guard is asked: the records there are listed\n"
+     "and verified.",
      sessions_options, 0, 0, cmd_sessions, .everywhere = true},
     {"tail", "SESSION | POD | all", "a session's record as it is written",
      "Ends when the session does. POD: all sessions of one pod; all: every session of those "
@@ -54,7 +56,7 @@ const struct command commands[] = {
      "otherwise: 1 is as it was, 10 is ten times as fast. Values are as the agent saw them, that\n"
      "is masked. --json: the lines as they are. Exit code 1: the record was tampered with.",
      replay_options, 1, 1, cmd_replay, PLACE_FILES},
-    {"verify", "RECORD...", "check that records are whole and unchanged",
+    {"verify", "RECORD... | --from PLACE", "check that records are whole and unchanged",
      "RECORD is a file, a segment of an uploaded record, or a directory, such as a bucket's\n"
      "download. A line a record: OK, UNSEALED (the end is missing: still open, cut off, or the "
      "guard\n"
@@ -63,7 +65,7 @@ const struct command commands[] = {
      "segments and sessions that guards' ledgers name. Exit code 1 when any was tampered with or "
      "is\n"
      "missing, and with --strict when any is unsealed. Trust the keys of --key FILE alone.",
-     verify_options, 1, SIZE_MAX, cmd_verify, PLACE_FILES},
+     verify_options, 0, SIZE_MAX, cmd_verify, PLACE_FILES},
     {"export", "RECORD --asciicast F | --json F | --csv F", "convert a record",
      "F may be - for standard output. asciicast v2 plays with asciinema; csv has a row for each\n"
      "statement; json is one document.",
@@ -192,6 +194,7 @@ static enum exit_code run(struct cli *cli)
         return cli_usage(cli,
                          cli->n_args < c->min_args ? "something is missing" : "too many words");
     cli->color = wants_color(cli);
+    bucket_init(cli);
     return check_place(cli) == EXIT_DONE ? c->run(cli) : EXIT_USAGE;
 }
 

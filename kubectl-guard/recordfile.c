@@ -3,8 +3,10 @@
  */
 #include "recordfile.h"
 
+#include "bucket.h"
 #include "object.h"
-#include "sidecar/record/segments.h"
+#include "place.h"
+#include "records.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,11 +19,29 @@ static int keep_bytes(struct bytes some, void *arg)
     return fwrite(some.p, 1, some.len, arg) == some.len ? 0 : -EIO;
 }
 
+static bool ends_with(const char *name, const char *end)
+{
+    size_t n = strlen(name), m = strlen(end);
+
+    return n > m && strcmp(name + n - m, end) == 0;
+}
+
+/* In a bucket whatever has a session's name is one; what is not there will show. */
+static bool names_session(const char *path, const char *name)
+{
+    char first[PATH_MAX];
+
+    if (bucket_is(path))
+        return chain_session_ok(bytes_str(name)) && !ends_with(name, ".jsonl") &&
+               !ends_with(name, ".damaged");
+    snprintf(first, sizeof first, "%.4000s.000000" SEGMENT_SUFFIX, path);
+    return access(path, F_OK) != 0 && access(first, F_OK) == 0;
+}
+
 bool recordfile_segments(const char *path, char dir[static PATH_MAX],
                          char session[static RECORD_SESSION_MAX + 1])
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    char first[PATH_MAX];
     unsigned n;
 
     snprintf(dir, PATH_MAX, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
@@ -31,27 +51,43 @@ bool recordfile_segments(const char *path, char dir[static PATH_MAX],
         return true;
     if (strlen(name) > RECORD_SESSION_MAX)
         return false;
-    snprintf(first, sizeof first, "%.4000s.000000" SEGMENT_SUFFIX, path);
     strcpy(session, name);
-    return access(path, F_OK) != 0 && access(first, F_OK) == 0;
+    return names_session(path, name);
 }
 
 /* The lines of all segments, in a file that goes when it is closed. */
 static enum exit_code unpack(struct recordfile *f, const char *dir, const char *session)
 {
     struct error err = {0};
-    FILE *to = tmpfile();
-    struct segments_reader how = {.sink = keep_bytes, .sink_arg = to};
-    int rc;
+    int fd = place_scratch(&err), rc;
+    FILE *to = fd < 0 ? NULL : fdopen(fd, "w+");
+    struct segments_reader how = {.sink = keep_bytes, .sink_arg = to, .place = &place_segments};
 
     if (!to)
-        return cli_fail(EXIT_UNREACHABLE, "no room for the record's lines: %m");
+        return cli_fail(EXIT_UNREACHABLE, "%s", err.text);
     rc = segments_read(dir, session, &how, &f->check, &err);
     if (rc == 0 && (fflush(to) != 0 || (f->lines.fd = fcntl(fileno(to), F_DUPFD_CLOEXEC, 3)) < 0 ||
                     lseek(f->lines.fd, 0, SEEK_SET) != 0))
         rc = error_set(&err, -EIO, "the record's lines cannot be read: %m");
     fclose(to);
     return rc ? cli_fail(EXIT_UNREACHABLE, "%s", err.text) : EXIT_DONE;
+}
+
+int recordfile_check(const char *path, int *ret_fd, struct record_check *ret, struct error *err)
+{
+    int fd = place_open(path, err), rc;
+
+    *ret_fd = -1;
+    if (fd < 0)
+        return fd;
+    rc = record_verify_fd(fd, path, ret, err);
+    if (rc == 0 && lseek(fd, 0, SEEK_SET) != 0)
+        rc = error_set(err, -errno, "cannot read %s: %m", path);
+    if (rc == 0)
+        *ret_fd = fd;
+    else
+        close(fd);
+    return rc;
 }
 
 /* Past the hole in the front of a record whose first lines were uploaded (docs/records.md). */
@@ -65,21 +101,6 @@ static void skip_hole(struct recordfile *f)
         (void)!lines_next(&f->lines, &rest);
 }
 
-static char *find_path(const struct cli *cli, const char *name)
-{
-    const char *spool = cli_option(cli, "spool");
-    char *path = NULL;
-
-    if (!spool || strchr(name, '/') || access(name, F_OK) == 0)
-        return strdup(name);
-    if (asprintf(&path, "%s/%s%s", spool, name, strstr(name, ".jsonl") ? "" : ".jsonl") < 0)
-        return NULL;
-    /* One that has ended is there in segments alone. */
-    if (!strstr(name, ".jsonl") && access(path, F_OK) != 0)
-        path[strlen(path) - strlen(".jsonl")] = '\0';
-    return path;
-}
-
 enum exit_code recordfile_open(const struct cli *cli, const char *name, struct recordfile *ret)
 {
     char dir[PATH_MAX], session[RECORD_SESSION_MAX + 1];
@@ -87,16 +108,13 @@ enum exit_code recordfile_open(const struct cli *cli, const char *name, struct r
 
     memset(ret, 0, sizeof *ret);
     lines_init(&ret->lines, -1);
-    ret->path = find_path(cli, name);
+    ret->path = records_find(cli, name, &err);
     if (!ret->path)
-        return cli_fail(EXIT_UNREACHABLE, "out of memory");
+        return cli_fail(EXIT_UNREACHABLE, "%s", err.text);
     if (recordfile_segments(ret->path, dir, session))
         return unpack(ret, dir, session);
-    if (record_verify_file(ret->path, &ret->check, &err) != 0)
+    if (recordfile_check(ret->path, &ret->lines.fd, &ret->check, &err) != 0)
         return cli_fail(EXIT_UNREACHABLE, "%s", err.text);
-    ret->lines.fd = open(ret->path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    if (ret->lines.fd < 0)
-        return cli_fail(EXIT_UNREACHABLE, "cannot read %s: %m", ret->path);
     if (ret->check.first > 0)
         skip_hole(ret);
     return EXIT_DONE;

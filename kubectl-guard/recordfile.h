@@ -21,7 +21,11 @@ struct recordfile {
  * their directory and session. */
 bool recordfile_segments(const char *path, char dir[static PATH_MAX],
                          char session[static RECORD_SESSION_MAX + 1]);
-/* Opens and verifies. `name` is a file, one of its segments, or with --spool DIR a session's name.
+/* Verifies a record that is one file, and gives a descriptor at its start. -errno, with err set,
+ * when it cannot be read. */
+int recordfile_check(const char *path, int *ret_fd, struct record_check *ret,
+                     struct error *err) MUST_CHECK;
+/* Opens and verifies. `name` is a file, one of its segments, or with --from a session's name.
  * EXIT_UNREACHABLE, said on stderr, when it cannot be read; a record that was tampered with is
  * opened all the same.
  */

@@ -4,14 +4,13 @@
 #include "recordset.h"
 
 #include "object.h"
+#include "place.h"
 #include "sidecar/record/ledger.h"
 
 #include <errno.h>
-#include <fts.h>
 #include <json-c/json.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 void recordset_init(struct recordset *s)
 {
@@ -63,21 +62,6 @@ void recordset_record(struct recordset *s, const char *dir, const struct record_
 
 /* ---- walking ---- */
 
-static void visit(struct recordset *s, const char *path, recordset_fn *fn, void *arg)
-{
-    char dir[PATH_MAX], session[RECORD_SESSION_MAX + 1], key[PATH_MAX + 128];
-
-    if (!recordfile_segments(path, dir, session)) {
-        fn(path, NULL, NULL, arg);
-        return;
-    }
-    snprintf(key, sizeof key, "%s/%s", dir, session);
-    if (json_object_object_get_ex(s->seen, key, NULL))
-        return;
-    remember(s, "", "%s", key);
-    fn(key, dir, session, arg);
-}
-
 static bool is_record(const char *name)
 {
     char session[RECORD_SESSION_MAX + 1];
@@ -89,35 +73,45 @@ static bool is_record(const char *name)
            (n > 8 && strcmp(name + n - 8, ".damaged") == 0);
 }
 
-static int by_name(const FTSENT **a, const FTSENT **b)
+struct walk {
+    struct recordset *set;
+    recordset_fn *fn;
+    void *arg;
+};
+
+static void visit(const char *path, void *arg)
 {
-    return strcmp((*a)->fts_name, (*b)->fts_name);
+    char dir[PATH_MAX], session[RECORD_SESSION_MAX + 1], key[PATH_MAX + 128];
+    struct walk *w = arg;
+
+    if (!recordfile_segments(path, dir, session)) {
+        w->fn(path, NULL, NULL, w->arg);
+        return;
+    }
+    snprintf(key, sizeof key, "%s/%s", dir, session);
+    if (json_object_object_get_ex(w->set->seen, key, NULL))
+        return;
+    remember(w->set, "", "%s", key);
+    w->fn(key, dir, session, w->arg);
+}
+
+static void visit_if_record(const char *path, void *arg)
+{
+    if (is_record(strrchr(path, '/') ? strrchr(path, '/') + 1 : path))
+        visit(path, arg);
 }
 
 int recordset_walk(struct recordset *s, const char *path, recordset_fn *fn, void *arg,
                    struct error *err)
 {
-    char plain[PATH_MAX];
-    char *const roots[] = {plain, NULL};
-    struct stat st;
-    FTSENT *e;
-    FTS *t;
+    struct walk w = {s, fn, arg};
+    int folder = place_is_folder(path, err);
 
-    snprintf(plain, sizeof plain, "%s", path);
-    for (size_t n = strlen(plain); n > 1 && plain[n - 1] == '/'; n--)
-        plain[n - 1] = '\0';
-    if (stat(plain, &st) != 0 || !S_ISDIR(st.st_mode)) {
-        visit(s, path, fn, arg);
-        return 0;
-    }
-    t = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
-    if (!t)
-        return error_set(err, -errno, "cannot read %s: %m", path);
-    while ((e = fts_read(t)) != NULL)
-        if (e->fts_info == FTS_F && is_record(e->fts_name))
-            visit(s, e->fts_path, fn, arg);
-    fts_close(t);
-    return 0;
+    if (folder > 0)
+        return place_walk(path, visit_if_record, &w, err);
+    if (folder == 0)
+        visit(path, &w);
+    return folder;
 }
 
 /* ---- the ledgers ---- */
@@ -218,6 +212,12 @@ static void compare_ledger(struct comparison *c, const struct cli *cli)
         }
     }
     recordfile_close(&f);
+}
+
+void recordset_forget(struct recordset *s)
+{
+    recordset_done(s);
+    recordset_init(s);
 }
 
 size_t recordset_compare(struct recordset *s, const struct cli *cli, recordset_complain_fn *fn,

@@ -14,6 +14,8 @@ struct recordset {
 
 void recordset_init(struct recordset *s);
 void recordset_done(struct recordset *s);
+/* Empties it: what is one folder's says nothing about the next one's. */
+void recordset_forget(struct recordset *s);
 
 /* Called once for each record: `path` for the reader of messages; session is NULL for a file. */
 typedef void recordset_fn(const char *path, const char *dir, const char *session, void *arg);

@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "object.h"
 #include "recordfile.h"
+#include "records.h"
 #include "transcript.h"
 
 #include <json-c/json.h>
@@ -12,7 +13,7 @@
 
 const struct option_spec replay_options[] = {
     {"speed", 0, "N", "0 at once (the default), 1 as it was, 10 ten times as fast"},
-    {"spool", 0, "DIR", "where records are, when RECORD is a session's name"},
+    RECORDS_OPTIONS,
     {0},
 };
 

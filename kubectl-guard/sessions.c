@@ -6,6 +6,8 @@
 #include "guardpods.h"
 #include "guardsocket.h"
 #include "object.h"
+#include "place.h"
+#include "records.h"
 #include "recordset.h"
 #include "sidecar/record/ledger.h"
 #include "table.h"
@@ -15,7 +17,7 @@
 #include <unistd.h>
 
 const struct option_spec sessions_options[] = {
-    {"spool", 0, "DIR", "list the records in this directory instead"},
+    RECORDS_OPTIONS,
     {0},
 };
 
@@ -186,8 +188,7 @@ static struct json_object *read_spool(const struct cli *cli, const char *dir)
 
     json_object_object_add(answer, "sessions", l.list);
     recordset_init(&set);
-    rc = access(dir, R_OK | X_OK) == 0 ? recordset_walk(&set, dir, list_record, &l, &err)
-                                       : error_set(&err, -errno, "cannot read %s: %m", dir);
+    rc = recordset_walk(&set, dir, list_record, &l, &err);
     recordset_done(&set);
     if (rc == 0)
         return answer;
@@ -224,7 +225,7 @@ static enum exit_code list_recorded(const struct cli *cli, const char *dir)
 
 enum exit_code cmd_sessions(const struct cli *cli)
 {
-    const char *dir = cli_option(cli, "spool");
+    const char *dir = records_from(cli);
 
     return dir ? list_recorded(cli, dir) : list_live(cli);
 }

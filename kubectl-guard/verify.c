@@ -3,16 +3,21 @@
  */
 #include "commands.h"
 #include "object.h"
+#include "place.h"
+#include "records.h"
 #include "recordset.h"
+#include "sidecar/record/ledger.h"
 #include "text.h"
 
 #include <json-c/json.h>
 #include <stdio.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 const struct option_spec verify_options[] = {
     {"key", 0, "FILE", "trust these public keys alone (PEM, or lines of 64 hex digits)", true},
+    {"published-keys", 0, NULL, "trust those that lie beside the records (guard-….pub), too"},
     {"strict", 0, NULL, "an unsealed record is a failure, too"},
+    RECORDS_OPTIONS,
     {0},
 };
 
@@ -21,7 +26,9 @@ struct verification {
     struct recordset set;
     struct trusted_keys keys;
     struct json_object *list; /* NULL: text */
-    const char *dir;          /* of the segments that are being read */
+    char dir[PATH_MAX];       /* of the segments that are being read */
+    bool whole;               /* folders are walked: what is missing shows */
+    struct trusted_keys given;
     enum exit_code code;
 };
 
@@ -100,22 +107,79 @@ static void on_seal(const struct seal *seal, void *arg)
 /* What no segment signs is not what somebody who names keys asked for. */
 static void ask_for_signature(const struct verification *v, struct record_check *c)
 {
-    if (v->keys.n == 0 || c->segments || !c->ok)
+    bool ask = v->keys.n || cli_option(v->cli, "published-keys");
+
+    if (!ask || c->segments || !c->ok)
         return;
     c->ok = c->sealed = false;
     snprintf(c->reason, sizeof c->reason, "it is not signed");
 }
 
+/* ---- folder by folder ---- */
+
+static void complain(const char *text, void *arg);
+
+static void take_key(const char *name, void *arg)
+{
+    struct verification *v = arg;
+    size_t n = strlen(name);
+    char path[PATH_MAX], open[32];
+    struct error err = {0};
+    int fd;
+
+    if (n < 4 || strcmp(name + n - 4, ".pub") != 0)
+        return;
+    snprintf(path, sizeof path, "%.3900s/%s", v->dir, name);
+    fd = place_open(path, &err);
+    snprintf(open, sizeof open, "/proc/self/fd/%d", fd);
+    if (fd < 0 || trusted_keys_load(open, &v->keys, &err) != 0) {
+        cli_fail(EXIT_NO, "%s: %s", path, err.text);
+        v->code = EXIT_NO;
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+/* A ledger speaks of its own folder alone: with the folder ends what has to be kept in mind. */
+static void leave_folder(struct verification *v)
+{
+    if (v->whole)
+        recordset_compare(&v->set, v->cli, complain, v);
+    recordset_forget(&v->set);
+    v->dir[0] = '\0';
+}
+
+static void enter_folder(struct verification *v, const char *dir)
+{
+    struct error err = {0};
+
+    if (strcmp(v->dir, dir) == 0)
+        return;
+    leave_folder(v);
+    snprintf(v->dir, sizeof v->dir, "%s", dir);
+    v->keys = v->given;
+    if (cli_option(v->cli, "published-keys") &&
+        place_list(dir, LEDGER_PREFIX, take_key, v, &err) != 0)
+        v->code = cli_fail(EXIT_UNREACHABLE, "%s", err.text);
+    /* Where nobody publishes a key, nobody's is good: one that is empty is no one's. */
+    if (cli_option(v->cli, "published-keys") && v->keys.n == 0)
+        v->keys.n = 1;
+}
+
 static void verify_one(const char *path, const char *dir, const char *session, void *arg)
 {
     struct verification *v = arg;
-    const struct segments_reader how = {.keys = &v->keys, .on_seal = on_seal, .seal_arg = v};
+    const struct segments_reader how = {
+        .keys = &v->keys, .on_seal = on_seal, .seal_arg = v, .place = &place_segments};
     struct record_check c;
     struct error err = {0};
-    int r;
+    int r, fd = -1;
 
-    v->dir = dir;
-    r = dir ? segments_read(dir, session, &how, &c, &err) : record_verify_file(path, &c, &err);
+    if (dir)
+        enter_folder(v, dir);
+    r = dir ? segments_read(dir, session, &how, &c, &err) : recordfile_check(path, &fd, &c, &err);
+    if (fd >= 0)
+        close(fd);
     if (r == 0)
         ask_for_signature(v, &c);
     if (v->list)
@@ -155,42 +219,54 @@ static void complain(const char *text, void *arg)
     buffer_done(&b);
 }
 
-static bool is_directory(const char *path)
-{
-    struct stat st;
-
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
 static enum exit_code load_keys(struct verification *v)
 {
     struct error err = {0};
 
     for (size_t i = 0; i < v->cli->n_options; i++)
         if (strcmp(v->cli->options[i].name, "key") == 0 &&
-            trusted_keys_load(v->cli->options[i].value, &v->keys, &err) != 0)
+            trusted_keys_load(v->cli->options[i].value, &v->given, &err) != 0)
             return cli_fail(EXIT_UNREACHABLE, "%s", err.text);
     return EXIT_DONE;
+}
+
+static void verify_path(struct verification *v, const char *path)
+{
+    struct error err = {0};
+
+    int folder = place_is_folder(path, &err);
+
+    v->whole = folder > 0;
+    if (folder < 0 || recordset_walk(&v->set, path, verify_one, v, &err) != 0)
+        v->code = cli_fail(EXIT_UNREACHABLE, "%s", err.text);
+    leave_folder(v);
 }
 
 enum exit_code cmd_verify(const struct cli *cli)
 {
     struct verification v = {.cli = cli, .code = EXIT_DONE};
+    const char *from = records_from(cli);
     struct error err = {0};
-    bool directories = false;
 
+    if (!from && cli->n_args == 0)
+        return cli_usage(cli, "which records? RECORD..., or --from s3://BUCKET/PREFIX");
     if (load_keys(&v) != EXIT_DONE)
         return EXIT_UNREACHABLE;
+    v.keys = v.given;
     recordset_init(&v.set);
     if (cli->output >= OUTPUT_JSON)
         v.list = json_object_new_array();
     for (size_t i = 0; i < cli->n_args; i++) {
-        directories = directories || is_directory(cli->args[i]);
-        if (recordset_walk(&v.set, cli->args[i], verify_one, &v, &err) != 0)
+        char *path = records_find(cli, cli->args[i], &err);
+
+        if (path)
+            verify_path(&v, path);
+        else
             v.code = cli_fail(EXIT_UNREACHABLE, "%s", err.text);
+        free(path);
     }
-    if (directories)
-        recordset_compare(&v.set, cli, complain, &v);
+    if (cli->n_args == 0)
+        verify_path(&v, from);
     if (v.list)
         object_print(cli, v.list);
     json_object_put(v.list);

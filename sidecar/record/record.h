@@ -98,3 +98,6 @@ struct record_check {
 /* Verifies one file, streaming (bounded memory; a line is at most 64 MiB). -errno only when the
  * file cannot be read; tampering is ret->ok == false. */
 int record_verify_file(const char *path, struct record_check *ret, struct error *err) MUST_CHECK;
+/* The same of an open file, from where it stands; `path` is for messages. */
+int record_verify_fd(int fd, const char *path, struct record_check *ret,
+                     struct error *err) MUST_CHECK;

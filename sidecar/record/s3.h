@@ -11,6 +11,7 @@
 /* As on the command line; the strings must live as long as the store. */
 struct s3_config {
     const char *url;         /* s3://BUCKET/PREFIX */
+    const char *option;      /* what gave the URL, for messages; NULL: --upload */
     const char *endpoint;    /* http[s]://HOST[:PORT]; NULL: Amazon's for the region */
     const char *region;      /* NULL: us-east-1 */
     const char *lock;        /* Compliance:30d | Governance:12h | …:1y; NULL: none */

@@ -20,33 +20,33 @@ static bool name_ok(const char *s, const char *more)
     return true;
 }
 
-static int parse_url(const char *url, struct s3_settings *to, struct error *err)
+static int parse_url(const char *option, const char *url, struct s3_settings *to, struct error *err)
 {
     const char *bucket = url + 5, *slash;
     size_t n;
 
     if (strncmp(url, "s3://", 5) != 0)
-        return error_set(err, -EINVAL, "--upload: '%s' is not s3://BUCKET/PREFIX", url);
+        return error_set(err, -EINVAL, "%s: '%s' is not s3://BUCKET/PREFIX", option, url);
     slash = strchr(bucket, '/');
     n = slash ? (size_t)(slash - bucket) : strlen(bucket);
     if (n < 3 || n >= sizeof to->bucket)
-        return error_set(err, -EINVAL, "--upload: a bucket's name has 3 to 63 characters");
+        return error_set(err, -EINVAL, "%s: a bucket's name has 3 to 63 characters", option);
     memcpy(to->bucket, bucket, n);
     if (!name_ok(to->bucket, ".-_"))
-        return error_set(err, -EINVAL, "--upload: '%s' is no bucket's name", to->bucket);
+        return error_set(err, -EINVAL, "%s: '%s' is no bucket's name", option, to->bucket);
     while (slash && *slash == '/')
         slash++;
     n = slash ? strlen(slash) : 0;
     while (n && slash[n - 1] == '/')
         n--;
     if (n >= sizeof to->prefix)
-        return error_set(err, -EINVAL, "--upload: the prefix is longer than %zu characters",
+        return error_set(err, -EINVAL, "%s: the prefix is longer than %zu characters", option,
                          sizeof to->prefix - 1);
     if (n)
         memcpy(to->prefix, slash, n);
     if (!name_ok(to->prefix, ".-_/=") || strstr(to->prefix, "..") || strstr(to->prefix, "//"))
         return error_set(err, -EINVAL,
-                         "--upload: the prefix may have letters, digits and . - _ / =");
+                         "%s: the prefix may have letters, digits and . - _ / =", option);
     return 0;
 }
 
@@ -114,7 +114,7 @@ int s3_settings_parse(const struct s3_config *c, struct s3_settings *ret, struct
     int rc;
 
     memset(ret, 0, sizeof *ret);
-    rc = parse_url(c->url, ret, err);
+    rc = parse_url(c->option ? c->option : "--upload", c->url, ret, err);
     if (rc)
         return rc;
     if (!c->credentials)

@@ -23,11 +23,13 @@ struct reading {
 };
 
 /* One more than the highest number; 0: none. */
-static int count_segments(const char *path, const char *session, unsigned *ret, struct error *err)
+static int count_segments(const char *path, const char *session, unsigned *ret, void *arg,
+                          struct error *err)
 {
     DIR *d = opendir(path);
     struct dirent *e;
 
+    (void)arg;
     *ret = 0;
     if (!d)
         return error_set(err, -errno, "cannot read %s: %m", path);
@@ -108,24 +110,32 @@ static int read_segment(struct reading *r, int fd, struct error *err)
     return 0;
 }
 
-static int open_next(const struct reading *r)
+static int open_segment(const char *dir, const char *name, void *arg, struct error *err)
 {
-    char name[SEGMENT_NAME_MAX], path[PATH_MAX];
+    char path[PATH_MAX];
+    int fd;
 
-    segment_name(r->session, r->next, name);
-    snprintf(path, sizeof path, "%.3900s/%s", r->dir, name);
-    return open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    (void)arg;
+    snprintf(path, sizeof path, "%.3900s/%s", dir, name);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    return fd >= 0 ? fd : error_set(err, -errno, "cannot read %s: %m", path);
 }
+
+static const struct segments_place directory = {.count = count_segments, .open = open_segment};
 
 static int read_segments(struct reading *r, unsigned n, struct error *err)
 {
     for (r->next = 0; r->next < n; r->next++) {
-        int fd = open_next(r), rc;
+        const struct segments_place *place = r->how->place;
+        char name[SEGMENT_NAME_MAX];
+        int fd, rc;
 
-        if (fd < 0 && errno == ENOENT)
+        segment_name(r->session, r->next, name);
+        fd = place->open(r->dir, name, place->arg, err);
+        if (fd == -ENOENT)
             return checker_broken(&r->checker, "segment %u is missing", r->next);
         if (fd < 0)
-            return error_set(err, -errno, "cannot read segment %u of %s: %m", r->next, r->session);
+            return fd;
         rc = read_segment(r, fd, err);
         close(fd);
         if (rc)
@@ -137,14 +147,16 @@ static int read_segments(struct reading *r, unsigned n, struct error *err)
 int segments_read(const char *dir, const char *session, const struct segments_reader *how,
                   struct record_check *ret, struct error *err)
 {
-    struct reading r = {.dir = dir, .session = session, .how = how, .check = ret};
+    struct segments_reader full = *how;
+    struct reading r = {.dir = dir, .session = session, .how = &full, .check = ret};
     unsigned n;
     int rc;
 
     checker_init(&r.checker, ret);
     memset(r.before, '0', CHAIN_HEX);
     snprintf(ret->session, sizeof ret->session, "%s", session);
-    rc = count_segments(dir, session, &n, err);
+    full.place = how->place ? how->place : &directory;
+    rc = full.place->count(dir, session, &n, full.place->arg, err);
     if (rc == 0)
         rc = n ? read_segments(&r, n, err)
                : error_set(err, -ENOENT, "no segment of %s is in %s", session, dir);

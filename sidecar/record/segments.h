@@ -1,10 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A record that is a set of segments in one directory: what a bucket's download is, or a spool
- * that has not been emptied yet. For kubectl-guard and recovery. No threads.
+ * A record that is a set of segments in one directory: what a bucket's download is, a spool
+ * that has not been emptied yet, or the bucket itself. For kubectl-guard and recovery. No threads.
  */
 #pragma once
 
 #include "segment.h"
+
+/* Where segments are, when it is no directory of this machine's. */
+struct segments_place {
+    /* One more than the highest number of the session's segments; 0: there are none. -errno. */
+    int (*count)(const char *dir, const char *session, unsigned *ret, void *arg, struct error *err);
+    /* A descriptor that reads the file from its start and is the caller's; -ENOENT: it is missing;
+     * other -errno with err set. */
+    int (*open)(const char *dir, const char *name, void *arg, struct error *err);
+    void *arg;
+};
 
 /* Called for each segment that was read whole, with its seal. */
 typedef void segments_seal_fn(const struct seal *seal, void *arg);
@@ -15,6 +25,7 @@ struct segments_reader {
     void *sink_arg;
     segments_seal_fn *on_seal; /* may be NULL */
     void *seal_arg;
+    const struct segments_place *place; /* NULL: a directory */
 };
 
 /* Reads and verifies all segments of that session in the directory. As record_verify_file: -errno

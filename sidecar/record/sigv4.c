@@ -46,7 +46,7 @@ static void signed_names(const struct sigv4 *s, struct buffer *to)
 
 static void canonical_request(const struct sigv4 *s, struct buffer *to)
 {
-    buffer_printf(to, "%s\n%s\n\n", s->method, s->path);
+    buffer_printf(to, "%s\n%s\n%s\n", s->method, s->path, s->query ? s->query : "");
     for (size_t i = 0; i < s->n_headers; i++)
         buffer_printf(to, "%s:%s\n", s->headers[i].name, s->headers[i].value);
     buffer_printf(to, "\n");

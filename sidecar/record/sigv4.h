@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * AWS Signature Version 4, as S3 wants it, for requests without a query. libcurl has its own, which
+ * AWS Signature Version 4, as S3 wants it. libcurl has its own, which
  * in the version of Debian 12 (7.88) leaves headers with the same prefix unsorted and does not
  * encode paths (curl issues 9717, 13754): a lock or a checksum that is not signed is worth nothing.
  * Pure.
@@ -14,6 +14,7 @@ struct sigv4_header {
 
 struct sigv4 {
     const char *method, *path; /* path is encoded already */
+    const char *query;         /* encoded, sorted, with every `=`; NULL: none */
     const char *region, *access_key, *secret_key;
     const char *date;                   /* 20261124T151714Z */
     const char *payload;                /* SHA-256 of the body, hex */

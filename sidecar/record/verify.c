@@ -29,23 +29,30 @@ static int check_file(struct checker *v, int fd)
     }
 }
 
-int record_verify_file(const char *path, struct record_check *ret, struct error *err)
+int record_verify_fd(int fd, const char *path, struct record_check *ret, struct error *err)
 {
     struct checker v;
-    int fd, r;
+    int r;
 
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     checker_init(&v, ret);
-    if (fd < 0) {
-        ret->ok = false;
-        return error_set(err, -errno, "cannot read %s: %m", path);
-    }
     r = check_file(&v, fd);
     checker_done(&v);
-    close(fd);
     if (r == 0 || !ret->ok)
         return 0;
     ret->ok = ret->sealed = false;
     errno = -r;
     return error_set(err, r, "cannot read %s: %m", path);
+}
+
+int record_verify_file(const char *path, struct record_check *ret, struct error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY), r;
+
+    if (fd < 0) {
+        memset(ret, 0, sizeof *ret);
+        return error_set(err, -errno, "cannot read %s: %m", path);
+    }
+    r = record_verify_fd(fd, path, ret, err);
+    close(fd);
+    return r;
 }

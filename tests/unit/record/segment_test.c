@@ -382,6 +382,31 @@ static void known_signature(void **state)
               "Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
 }
 
+/* GET Bucket of the same page. */
+static void known_signature_with_a_query(void **state)
+{
+    static const char empty[] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    const struct sigv4_header headers[] = {{"host", "examplebucket.s3.amazonaws.com"},
+                                           {"x-amz-content-sha256", empty},
+                                           {"x-amz-date", "20130524T000000Z"}};
+    const struct sigv4 s = {.method = "GET",
+                            .path = "/",
+                            .query = "max-keys=2&prefix=J",
+                            .region = "us-east-1",
+                            .access_key = "AKIAIOSFODNN7EXAMPLE",
+                            .secret_key = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+                            .date = "20130524T000000Z",
+                            .payload = empty,
+                            .headers = headers,
+                            .n_headers = ARRAY_LEN(headers)};
+    char text[SIGV4_MAX];
+
+    (void)state;
+    assert_int_equal(sigv4_authorization(&s, text), 0);
+    assert_non_null(
+        strstr(text, "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"));
+}
+
 static void paths_are_encoded(void **state)
 {
     char text[64];
@@ -460,6 +485,7 @@ int main(void)
         T(altered_record_is_set_aside),
         T(spool_over_its_bound_takes_no_lines),
         T(known_signature),
+        T(known_signature_with_a_query),
         T(paths_are_encoded),
         T(keys_from_files),
         T(key_is_kept),

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Files and folders, here or in a bucket.
+ */
+#include "place.h"
+
+#include "bucket.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fts.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int place_scratch(struct error *err)
+{
+    const char *dir = getenv("TMPDIR");
+    char name[PATH_MAX];
+    int fd;
+
+    dir = dir && dir[0] ? dir : "/tmp";
+    fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        return fd;
+    snprintf(name, sizeof name, "%.4000s/kubectl-guard.XXXXXX", dir);
+    fd = mkostemp(name, O_CLOEXEC);
+    if (fd < 0)
+        return error_set(err, -errno, "no scratch file in %s (TMPDIR): %m", dir);
+    unlink(name);
+    return fd;
+}
+
+int place_open(const char *path, struct error *err)
+{
+    int fd;
+
+    if (bucket_is(path))
+        return bucket_open(path, err);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    return fd >= 0 ? fd : error_set(err, -errno, "cannot read %s: %m", path);
+}
+
+struct listing {
+    place_name_fn *fn;
+    void *arg;
+};
+
+static void give_name(const struct bucket_entry *e, void *arg)
+{
+    struct listing *l = arg;
+
+    if (!e->folder)
+        l->fn(e->name, l->arg);
+}
+
+int place_list(const char *folder, const char *begin, place_name_fn *fn, void *arg,
+               struct error *err)
+{
+    struct listing l = {fn, arg};
+    struct dirent *e;
+    DIR *d;
+
+    if (bucket_is(folder))
+        return bucket_list(folder, begin, give_name, &l, err);
+    d = opendir(folder);
+    if (!d)
+        return error_set(err, -errno, "cannot read %s: %m", folder);
+    while ((e = readdir(d)) != NULL)
+        if (strncmp(e->d_name, begin, strlen(begin)) == 0)
+            fn(e->d_name, arg);
+    closedir(d);
+    return 0;
+}
+
+/* ---- segments ---- */
+
+static int open_segment(const char *dir, const char *name, void *arg, struct error *err)
+{
+    char path[PATH_MAX];
+
+    (void)arg;
+    snprintf(path, sizeof path, "%.3900s/%s", dir, name);
+    return place_open(path, err);
+}
+
+struct count {
+    const char *session;
+    unsigned n;
+};
+
+static void count_name(const char *name, void *arg)
+{
+    char session[RECORD_SESSION_MAX + 1];
+    struct count *c = arg;
+    unsigned n;
+
+    if (segment_name_parse(name, session, &n) && strcmp(session, c->session) == 0 && n >= c->n)
+        c->n = n + 1;
+}
+
+static int count_segments(const char *dir, const char *session, unsigned *ret, void *arg,
+                          struct error *err)
+{
+    struct count c = {.session = session};
+    char begin[RECORD_SESSION_MAX + 2];
+    int rc;
+
+    (void)arg;
+    snprintf(begin, sizeof begin, "%.63s.", session);
+    rc = place_list(dir, begin, count_name, &c, err);
+    *ret = c.n;
+    return rc;
+}
+
+const struct segments_place place_segments = {.count = count_segments, .open = open_segment};
+
+/* ---- walking ---- */
+
+/* Files before folders: what is in one folder comes in one piece. */
+static int by_name(const FTSENT **a, const FTSENT **b)
+{
+    int x = (*a)->fts_info == FTS_D, y = (*b)->fts_info == FTS_D;
+
+    return x != y ? x - y : strcmp((*a)->fts_name, (*b)->fts_name);
+}
+
+static int walk_directory(const char *path, place_file_fn *fn, void *arg, struct error *err)
+{
+    char plain[PATH_MAX];
+    char *const roots[] = {plain, NULL};
+    FTSENT *e;
+    FTS *t;
+
+    snprintf(plain, sizeof plain, "%s", path);
+    for (size_t n = strlen(plain); n > 1 && plain[n - 1] == '/'; n--)
+        plain[n - 1] = '\0';
+    if (access(plain, F_OK) != 0)
+        return error_set(err, -errno, "cannot read %s: %m", path);
+    t = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
+    if (!t)
+        return error_set(err, -errno, "cannot read %s: %m", path);
+    while ((e = fts_read(t)) != NULL)
+        if (e->fts_info == FTS_F)
+            fn(e->fts_path, arg);
+    fts_close(t);
+    return 0;
+}
+
+/* What one folder of a bucket holds; a pod's, at most. */
+struct names {
+    char **all; /* folders end with a slash */
+    size_t n;
+    bool failed;
+};
+
+static void take_name(const struct bucket_entry *e, void *arg)
+{
+    struct names *names = arg;
+    char **more = reallocarray(names->all, names->n + 1, sizeof *more), *name = NULL;
+
+    if (more)
+        names->all = more;
+    if (!more || asprintf(&name, "%s%s", e->name, e->folder ? "/" : "") < 0) {
+        names->failed = true;
+        return;
+    }
+    names->all[names->n++] = name;
+}
+
+static bool is_folder_name(const char *name)
+{
+    return name[0] && name[strlen(name) - 1] == '/';
+}
+
+static int compare(const void *a, const void *b)
+{
+    const char *x = *(char *const *)a, *y = *(char *const *)b;
+    int folders = is_folder_name(x) - is_folder_name(y);
+
+    return folders ? folders : strcmp(x, y);
+}
+
+static int walk_bucket(const char *folder, place_file_fn *fn, void *arg, struct error *err)
+{
+    struct names names = {0};
+    int rc = bucket_list(folder, "", take_name, &names, err);
+
+    if (rc == 0 && names.failed)
+        rc = error_set(err, -ENOMEM, "out of memory");
+    if (rc == 0 && names.n == 0)
+        rc = error_set(err, -ENOENT, "nothing is at %s", folder);
+    if (names.n)
+        qsort(names.all, names.n, sizeof *names.all, compare);
+    for (size_t i = 0; i < names.n; i++) {
+        char path[PATH_MAX];
+
+        snprintf(path, sizeof path, "%.2000s/%.2000s", folder, names.all[i]);
+        if (rc == 0 && is_folder_name(names.all[i])) {
+            path[strlen(path) - 1] = '\0';
+            rc = walk_bucket(path, fn, arg, err);
+        } else if (rc == 0) {
+            fn(path, arg);
+        }
+        free(names.all[i]);
+    }
+    free(names.all);
+    return rc;
+}
+
+int place_walk(const char *path, place_file_fn *fn, void *arg, struct error *err)
+{
+    char plain[PATH_MAX];
+
+    if (!bucket_is(path))
+        return walk_directory(path, fn, arg, err);
+    snprintf(plain, sizeof plain, "%s", path);
+    for (size_t n = strlen(plain); n > sizeof "s3://" && plain[n - 1] == '/'; n--)
+        plain[n - 1] = '\0';
+    return walk_bucket(plain, fn, arg, err);
+}
+
+static void any_name(const struct bucket_entry *e, void *arg)
+{
+    (void)e;
+    *(bool *)arg = true;
+}
+
+int place_is_folder(const char *path, struct error *err)
+{
+    char session[RECORD_SESSION_MAX + 1], folder[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    struct stat st;
+    bool any = false;
+    unsigned n;
+    int rc;
+
+    if (!bucket_is(path)) {
+        snprintf(folder, sizeof folder, "%.4000s.000000" SEGMENT_SUFFIX, path);
+        if (stat(path, &st) != 0 && access(folder, F_OK) != 0)
+            return error_set(err, -errno, "cannot read %s: %m", path);
+        return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    }
+    if (segment_name_parse(slash + 1, session, &n))
+        return 0;
+    rc = bucket_list(path, "", any_name, &any, err);
+    if (rc || any)
+        return rc ? rc : 1;
+    snprintf(folder, sizeof folder, "%.*s", (int)(slash - path), path);
+    if (strlen(folder) > sizeof "s3://")
+        rc = bucket_list(folder, slash + 1, any_name, &any, err);
+    return rc || any ? rc : error_set(err, -ENOENT, "nothing is at %s", path);
+}

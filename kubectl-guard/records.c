@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Finds records.
+ */
+#include "records.h"
+
+#include "place.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+const char *records_from(const struct cli *cli)
+{
+    const char *from = cli_option(cli, "from");
+
+    return from ? from : cli_option(cli, "spool");
+}
+
+struct search {
+    const char *session;
+    char found[PATH_MAX]; /* the first */
+    char other[PATH_MAX]; /* another one of that name */
+};
+
+/* FOLDER/SESSION of a segment, or the file itself. */
+static bool session_of(const char *path, const char *wanted, char *to, size_t size)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    char session[RECORD_SESSION_MAX + 1];
+    size_t n = strlen(wanted);
+    unsigned number;
+
+    if (segment_name_parse(name, session, &number)) {
+        if (strcmp(session, wanted) != 0)
+            return false;
+        snprintf(to, size, "%.*s%s", (int)(name - path), path, session);
+        return true;
+    }
+    if (strncmp(name, wanted, n) != 0 ||
+        (strcmp(name + n, ".jsonl") != 0 && strcmp(name + n, ".damaged") != 0))
+        return false;
+    snprintf(to, size, "%s", path);
+    return true;
+}
+
+static void look(const char *path, void *arg)
+{
+    struct search *s = arg;
+    char one[PATH_MAX];
+
+    if (!session_of(path, s->session, one, sizeof one))
+        return;
+    if (!s->found[0])
+        strcpy(s->found, one);
+    else if (strcmp(s->found, one) != 0)
+        strcpy(s->other, one);
+}
+
+static char *search(const char *from, const char *name, struct error *err)
+{
+    char session[RECORD_SESSION_MAX + 1];
+    struct search s = {.session = name};
+    char *path = NULL;
+    unsigned n;
+
+    if (segment_name_parse(name, session, &n))
+        s.session = session;
+    if (place_walk(from, look, &s, err) != 0)
+        return NULL;
+    if (!s.found[0])
+        error_set(err, -1, "no record of a session %s is below %s", name, from);
+    else if (s.other[0])
+        error_set(err, -1, "there are two of that name: %s and %s", s.found, s.other);
+    else if (!(path = strdup(s.found)))
+        error_set(err, -1, "out of memory");
+    return path;
+}
+
+char *records_find(const struct cli *cli, const char *name, struct error *err)
+{
+    const char *from = records_from(cli), *suffix = strstr(name, ".jsonl") ? "" : ".jsonl";
+    char path[PATH_MAX];
+
+    if (!from || bucket_is(name) || (!bucket_is(from) && strchr(name, '/')) ||
+        (!bucket_is(from) && access(name, F_OK) == 0))
+        return strdup(name);
+    if (strchr(name, '/')) {
+        snprintf(path, sizeof path, "%.2000s%s%.2000s", from,
+                 from[strlen(from) - 1] == '/' ? "" : "/", name);
+        return strdup(path);
+    }
+    snprintf(path, sizeof path, "%.2000s/%.2000s%s", from, name, suffix);
+    if (!bucket_is(from) && access(path, F_OK) == 0)
+        return strdup(path);
+    return search(from, name, err);
+}
