@@ -44,58 +44,23 @@ def signature(method, path, query, headers, digest, date, access, secret):
             f"Signature={hmac.new(key, text.encode(), hashlib.sha256).hexdigest()}")
 
 
-class ObjectStore:
-    def __init__(self):
-        self.dir = r.temp_dir("s3")
-        for name in ("data", "versions", "iam"):
-            (self.dir / name).mkdir()
-        self.port = r.free_port()
-        self.endpoint = f"http://127.0.0.1:{self.port}"
-        self.process = None
+class Client:
+    """Requests to the store at host and port; context: an SSLContext, or None for plain HTTP."""
 
-    def start(self):
-        with open(self.dir / "log", "ab") as log:
-            self.process = subprocess.Popen(
-                [*r.die_with_parent(), str(PROGRAM), "--port", f"127.0.0.1:{self.port}", "--region", REGION,
-                 "--access", ACCESS, "--secret", SECRET, "--iam-dir", str(self.dir / "iam"),
-                 "posix", "--versioning-dir", str(self.dir / "versions"), str(self.dir / "data")],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={"PATH": os.environ["PATH"], "HOME": str(self.dir)}, cwd=self.dir)
-        r.wait_for(self._answers, 20, what="the object store")
-        return self
-
-    __enter__ = start
-
-    def stop(self):
-        self.thaw()
-        r.stop(self.process)
-        self.process = None
-
-    def __exit__(self, *_):
-        if self.process:
-            self.stop()
-
-    def freeze(self):
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self):
-        if self.process:
-            self.process.send_signal(signal.SIGCONT)
-
-    def _answers(self):
-        if self.process.poll() is not None:
-            raise r.Fatal((self.dir / "log").read_text()[-2000:])
-        return self.request("GET", "/")[0] == 200
+    def __init__(self, host, port, context=None):
+        self.host, self.port, self.context = host, port, context
+        self.endpoint = f"http{'s' if context else ''}://{host}:{port}"
 
     def request(self, method, path, body=b"", *, query="", headers=None, access=ACCESS, secret=SECRET):
         """(status, headers, body). query is written canonically: sorted, with `=`."""
         date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         digest = hashlib.sha256(body).hexdigest()
         path = urllib.parse.quote(path)
-        sent = {"host": f"127.0.0.1:{self.port}", "x-amz-date": date, "x-amz-content-sha256": digest,
+        sent = {"host": f"{self.host}:{self.port}", "x-amz-date": date, "x-amz-content-sha256": digest,
                 **{k.lower(): v for k, v in (headers or {}).items()}}
         sent["authorization"] = signature(method, path, query, sent, digest, date, access, secret)
-        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        c = (http.client.HTTPSConnection(self.host, self.port, timeout=20, context=self.context) if self.context
+             else http.client.HTTPConnection(self.host, self.port, timeout=20))
         try:
             c.request(method, path + ("?" + query if query else ""), body, sent)
             a = c.getresponse()
@@ -141,6 +106,49 @@ class ObjectStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(self.get(bucket, key))
         return folder
+
+
+class ObjectStore(Client):
+    def __init__(self):
+        super().__init__("127.0.0.1", r.free_port())
+        self.dir = r.temp_dir("s3")
+        for name in ("data", "versions", "iam"):
+            (self.dir / name).mkdir()
+        self.process = None
+
+    def start(self):
+        with open(self.dir / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                [*r.die_with_parent(), str(PROGRAM), "--port", f"127.0.0.1:{self.port}", "--region", REGION,
+                 "--access", ACCESS, "--secret", SECRET, "--iam-dir", str(self.dir / "iam"),
+                 "posix", "--versioning-dir", str(self.dir / "versions"), str(self.dir / "data")],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={"PATH": os.environ["PATH"], "HOME": str(self.dir)}, cwd=self.dir)
+        r.wait_for(self._answers, 20, what="the object store")
+        return self
+
+    __enter__ = start
+
+    def stop(self):
+        self.thaw()
+        r.stop(self.process)
+        self.process = None
+
+    def __exit__(self, *_):
+        if self.process:
+            self.stop()
+
+    def freeze(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        if self.process:
+            self.process.send_signal(signal.SIGCONT)
+
+    def _answers(self):
+        if self.process.poll() is not None:
+            raise r.Fatal((self.dir / "log").read_text()[-2000:])
+        return self.request("GET", "/")[0] == 200
 
     @staticmethod
     def credentials(folder, access=ACCESS, secret=SECRET):
