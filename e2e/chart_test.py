@@ -187,6 +187,15 @@ def test_values_refused(value):
     assert answer.code != 0 and "values don't meet the specifications of the schema" in answer.text, str(answer)
 
 
+@pytest.mark.parametrize("spool,volume,fits", [
+    ("900Mi", "1Gi", True), ("1023Mi", "1Gi", True), ("1Gi", "1Gi", False), ("1024Mi", "1Gi", False), ("2Gi", "1Gi", False),
+    ("900Mi", "900M", False), ("900Mi", "943718401", True), ("1073741824", "1Gi", False), ("1500Mi", "1.5Gi", True), ("1536Mi", "1.5Gi", False)])
+def test_spool_is_full_before_its_volume_is(spool, volume, fits):
+    answer = render("--set-string", f"records.spoolLimit={spool},guard.spoolSizeLimit={volume}", check=False)
+    assert (answer.code == 0) == fits, str(answer)
+    assert fits or f"records.spoolLimit ({spool}) has to be below guard.spoolSizeLimit ({volume})" in answer.text, str(answer)
+
+
 def test_every_value_is_in_the_schema():
     schema = json.loads((support.CHART / "values.schema.json").read_text())
 

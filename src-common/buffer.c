@@ -41,10 +41,10 @@ static int make_room(struct buffer *b, size_t n)
         b->end = len;
         return 0;
     }
-    want = b->cap ? b->cap : 256;
-    while (want < len + n)
-        want *= 2;
-    p = malloc(want);
+    want = b->cap ? b->cap : min_size(256, b->max);
+    while (want < len + n) /* which is no more than the maximum: nothing overflows */
+        want = want > b->max / 2 ? b->max : want * 2;
+    p = malloc(want ? want : 1);
     if (!p)
         return -ENOMEM;
     if (len)

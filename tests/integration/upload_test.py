@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Records that leave the machine: sealed, signed, uploaded to a real object store under a lock, and what verify finds
-when somebody tampers with them there. F1, F2, F4, F5: the store down, slow or refusing, the spool full, the guard killed."""
+when somebody tampers with them there. F1, F2, F5: the store down, slow or refusing, the spool full. The guard killed:
+records_kill_test.py."""
 import datetime
 import json
 import os
@@ -8,7 +9,6 @@ import pathlib
 import re
 import shutil
 import subprocess
-import threading
 
 import pytest
 
@@ -421,54 +421,6 @@ def test_full_spool_refuses_and_recovers(bucket, tmp_path):
 
 
 # ---- a guard that dies ----
-
-def load(stack, n, said, stop):
-    try:
-        with stack.connect() as c:
-            for i in range(100000):
-                if stop.is_set() or not c.query(f"SELECT 1 /* ack-{n}-{i}. */").rows:
-                    return
-                said.append(f"ack-{n}-{i}.")
-    except (OSError, AssertionError):
-        pass
-
-
-@pytest.mark.slow
-@pytest.mark.sanitize
-def test_kill_loop_under_load_loses_no_acknowledged_statement(store, bucket, tmp_path):
-    """F4: each successor seals what its predecessor left, says so, and uploads it."""
-    state = tmp_path / "state"
-    state.mkdir()
-    stack = Stack(RULES, setup=SETUP, guard_args=upload_args(store, bucket, tmp_path / "cred", "--segment-bytes", "16Ki", "--state", state))
-    stack.store, stack.bucket = store, bucket
-    said, rounds = [], int(os.environ.get("CHAPERONE_KILLS", 12 if run.VARIANT == "release" else 3))
-    try:
-        for n in range(rounds):
-            stack.guard.start()
-            stop = threading.Event()
-            threads = [threading.Thread(target=load, args=(stack, f"{n}-{k}", said, stop)) for k in range(3)]
-            for t in threads:
-                t.start()
-            before = len(said)
-            run.wait_for(lambda: len(said) > before + 20 + 97 * (n * 7 % 12), 20, what="acknowledged statements")
-            stack.guard.kill()
-            stop.set()
-            for t in threads:
-                t.join()
-        stack.guard.start()
-        assert "records.recovered" in stack.guard.stderr()
-        all_uploaded(stack, 60)
-        folder, key = stopped(stack, tmp_path)
-        stored = set(re.findall(r"ack-\d+-\d+-\d+\.", text_of(folder)))
-        missing = [x for x in said if x not in stored]
-        assert len(said) > 20 * rounds and not missing, missing[:3]
-        parsed = json.loads(guard("verify", "--strict", "--key", key, folder, "-o", "json").stdout)
-        assert all(r["verdict"] == "OK" and r["gaps"] <= 1 for r in parsed)
-        assert sum(r["gaps"] == 1 for r in parsed) >= rounds, "what its guard did not end says so"
-        assert "gap" in guard("verify", "--key", key, folder).stdout
-    finally:
-        stack.guard.close(check=False)
-
 
 @pytest.mark.slow
 def test_what_is_left_by_a_guard_that_could_not_upload_is_uploaded_by_the_next(bucket, tmp_path):

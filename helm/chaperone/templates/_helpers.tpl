@@ -55,8 +55,28 @@ annotations:
 {{- end }}
 {{- end }}
 
+{{/* Bytes of a quantity of the values: 900Mi, 1Gi, 1G, 1.5Gi, 1e9. */}}
+{{- define "chaperone.bytes" -}}
+{{- $text := kindIs "string" . | ternary . (int64 . | toString) -}}
+{{- $number := regexFind "^[0-9.]+" $text -}}
+{{- $unit := trimPrefix $number $text -}}
+{{- $factors := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- if not (hasKey $factors $unit) }}{{ fail (printf "%s is no size such as 900Mi or 1Gi" $text) }}{{ end -}}
+{{- int64 (mulf (float64 $number) (get $factors $unit)) -}}
+{{- end }}
+
+{{/* A spool is full before its volume is: kubelet evicts a pod whose volume is over its limit, and the records with it. */}}
+{{- define "chaperone.checkSpool" -}}
+{{- $limit := include "chaperone.bytes" .Values.records.spoolLimit | int64 -}}
+{{- $volume := include "chaperone.bytes" .Values.guard.spoolSizeLimit | int64 -}}
+{{- if ge $limit $volume -}}
+{{- fail (printf "records.spoolLimit (%v) has to be below guard.spoolSizeLimit (%v): the volume would be full, and its pod evicted, before statements are refused" .Values.records.spoolLimit .Values.guard.spoolSizeLimit) -}}
+{{- end -}}
+{{- end }}
+
 {{/* Arguments of the guard: what records are to become, and what the values add. */}}
 {{- define "chaperone.guardArgs" -}}
+{{- include "chaperone.checkSpool" . -}}
 {{- $args := list "--spool-limit" (toString .Values.records.spoolLimit) -}}
 {{- with .Values.records.upload -}}
 {{- if .bucket -}}
