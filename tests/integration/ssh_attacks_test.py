@@ -77,6 +77,7 @@ def test_remote_forward_x11_and_agent(sshd):
             c.request_x11()
         c = t.open_session()
         c.request_forward_agent(lambda ch: None)  # paramiko does not wait for the answer
+        r.wait_for(lambda: any("keys are not forwarded" in e["reason"] for e in g.events("decision")), 10)
         for kind in ("x11", "auth-agent@openssh.com", "tun@openssh.com",
                      "direct-streamlocal@openssh.com", "forwarded-tcpip"):
             with pytest.raises(paramiko.SSHException):
@@ -307,55 +308,16 @@ def raw_connect(g):
 def test_junk_instead_of_a_handshake(sshd, junk):
     with guard(sshd, EXEC) as g:
         with raw_connect(g) as s:
-            s.sendall(junk)
-            s.shutdown(socket.SHUT_WR)
             try:
+                s.sendall(junk)
+                s.shutdown(socket.SHUT_WR)
                 while s.recv(65536):
                     pass
-            except ConnectionResetError:
+            except OSError:  # the guard was quicker
                 pass
         r.wait_for(lambda: g.events("session.close"), 20)
         assert g.rss() < 100 << 20 or r.SLOWNESS > 1
         still_works(g)
-
-
-def test_stalled_handshakes_do_not_hold_up_others(sshd):
-    with guard(sshd, EXEC) as g:
-        stalled = [raw_connect(g) for _ in range(50)]
-        start = time.monotonic()
-        still_works(g)
-        assert time.monotonic() - start < 10 * r.SLOWNESS
-        for s in stalled:
-            s.close()
-
-
-# ---- S11: algorithms ----
-
-@pytest.mark.parametrize("option", [
-    "Ciphers=chacha20-poly1305@openssh.com", "Ciphers=aes128-cbc", "Ciphers=3des-cbc",
-    "KexAlgorithms=diffie-hellman-group1-sha1", "KexAlgorithms=diffie-hellman-group14-sha1",
-    "HostKeyAlgorithms=ssh-rsa",
-])
-def test_weak_algorithms_are_not_offered(sshd, option):
-    with guard(sshd, EXEC) as g:
-        done = ssh(g, "echo", "x", options=["-o", option])
-        assert done.returncode == 255 and done.stdout == b""
-        still_works(g)
-
-
-def test_strict_key_exchange_and_cipher(sshd):
-    with guard(sshd, EXEC) as g:
-        done = ssh(g, "echo", "x", options=["-vvv"])
-        assert b"will use strict KEX ordering" in done.stderr or b"kex-strict-s" in done.stderr
-        assert b"cipher: aes128-gcm@openssh.com" in done.stderr
-
-
-def test_rekey_in_the_middle(sshd, tmp_path):
-    data = bytes(range(256)) * 40000
-    (tmp_path / "f").write_bytes(data)
-    with guard(sshd, "{name: any, action: Allow, ssh: {requests: [exec]}}") as g:
-        done = ssh(g, f"cat {tmp_path}/f", options=["-o", "RekeyLimit=1M"])
-        assert done.returncode == 0 and done.stdout == data
 
 
 # ---- live: kill, policy ----

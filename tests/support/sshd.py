@@ -17,6 +17,8 @@ from . import run as r
 
 
 class Sshd:
+    """extra: lines that win over those below, which sshd takes as first come."""
+
     def __init__(self, extra="", host_key_type="ed25519", user_key=True, listen="127.0.0.1"):
         self.dir = r.temp_dir("sshd", mode=0o755)
         self.listen = listen
@@ -36,6 +38,7 @@ class Sshd:
         server = next(p for p in ("/usr/lib/openssh/sftp-server", "/usr/libexec/sftp-server",
                                   "internal-sftp") if p == "internal-sftp" or os.path.exists(p))
         (self.dir / "config").write_text(f"""
+{extra}
 Port {self.port}
 ListenAddress {self.listen}
 HostKey {self.key}
@@ -57,7 +60,6 @@ LogLevel VERBOSE
 PrintMotd no
 PrintLastLog no
 Subsystem sftp {server}
-{extra}
 """)
 
     def _keygen(self, name, kind):

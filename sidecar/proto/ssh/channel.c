@@ -63,6 +63,7 @@ static int on_target_data(ssh_session s, ssh_channel ch, void *data, uint32_t le
 
 FLAG_CALLBACK(on_agent_eof, agent_eof)
 FLAG_CALLBACK(on_target_eof, target_eof)
+FLAG_CALLBACK(on_agent_forward, agent_forward_asked)
 
 static void on_agent_close(ssh_session s, ssh_channel ch, void *arg)
 {
@@ -118,6 +119,7 @@ static int set_agent_callbacks(struct channel *c)
         .channel_eof_function = on_agent_eof,
         .channel_close_function = on_agent_close,
         .channel_signal_function = on_agent_signal,
+        .channel_auth_agent_req_function = on_agent_forward,
     };
     ssh_callbacks_init(&c->agent_cb);
     return ssh_add_channel_callbacks(c->agent, &c->agent_cb);
@@ -323,6 +325,8 @@ static void send_ready(struct channel *c, struct sshleg *leg, ssh_channel to, st
     _Atomic uint64_t *counter = leg == &c->relay->agent ? &c->relay->session->bytes_to_client
                                                         : &c->relay->session->bytes_to_upstream;
 
+    bool *sized = to == c->agent ? &c->agent_sized : &c->target_sized;
+
     while (buffer_len(&f->ready) && sshleg_alive(leg) &&
            !(ssh_get_poll_flags(leg->ssh) & SSH_WRITE_PENDING)) {
         size_t n = min_size(buffer_len(&f->ready), SSHRELAY_CHUNK);
@@ -332,8 +336,7 @@ static void send_ready(struct channel *c, struct sshleg *leg, ssh_channel to, st
         n = min_size(n, ssh_channel_window_size(to));
         if (n == 0)
             return;
-        rc = is_stderr ? ssh_channel_write_stderr(to, p, (uint32_t)n)
-                       : ssh_channel_write(to, p, (uint32_t)n);
+        rc = sshleg_write(leg, to, sized, bytes_of(p, n), is_stderr);
         if (rc <= 0) {
             if (rc < 0)
                 buffer_reset(&f->ready, 0); /* the peer closed the channel: nobody reads it */

@@ -152,5 +152,7 @@ int hostkey_accept(ssh_session s, int fd, bool gcm_only, bool *ret_taken, struct
     rc = ssh_bind_accept_fd(b, s, fd);
     pthread_mutex_unlock(&host.lock);
     *ret_taken = ssh_get_fd(s) == fd;
+    if (rc == SSH_OK && sshleg_no_compression(s) != 0)
+        return error_set(err, -EINVAL, "libssh refuses to do without compression");
     return rc == SSH_OK ? 0 : error_set(err, -EPROTO, "%s", ssh_get_error(b));
 }

@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <setjmp.h>
+#include <string.h>
 #include <unistd.h>
 
 int sshleg_open(struct sshleg *l, ssh_session ssh)
@@ -33,6 +35,14 @@ void sshleg_close(struct sshleg *l, const char *message)
     *l = (struct sshleg){0};
 }
 
+/* "no" for SSH_OPTIONS_COMPRESSION would still offer zlib@openssh.com. */
+int sshleg_no_compression(ssh_session ssh)
+{
+    int rc = ssh_options_set(ssh, SSH_OPTIONS_COMPRESSION_C_S, "none");
+
+    return rc | ssh_options_set(ssh, SSH_OPTIONS_COMPRESSION_S_C, "none");
+}
+
 bool sshleg_alive(const struct sshleg *l)
 {
     return l->ssh && !l->failed && !(ssh_get_status(l->ssh) & (SSH_CLOSED | SSH_CLOSED_ERROR));
@@ -51,6 +61,68 @@ bool sshleg_process(struct sshleg *l)
     if (rc == SSH_ERROR)
         l->failed = true;
     return rc != SSH_AGAIN && rc != SSH_ERROR;
+}
+
+/* ---- writing ---- */
+
+/* libssh takes the peer's maximum packet size as it comes (RFC 4253, 6.1 has 32768 at least), keeps
+ * 10 bytes of it for itself and writes in pieces of what is left: with 10 it sends empty packets
+ * for ever, and keeps them all. No function tells the size, and nothing that a caller can do makes
+ * that loop fail. But it logs every packet, after it was sent and while it holds nothing: while the
+ * size is not known, we listen, and do not come back from the log when there are too many. */
+#define PROBE         256u
+#define PROBE_PACKETS 16u
+
+struct probe {
+    jmp_buf out;
+    unsigned packets;
+};
+
+static _Thread_local struct probe *probing;
+
+static void listen_to_log(int priority, const char *function, const char *text, void *arg)
+{
+    (void)priority, (void)text, (void)arg;
+    if (probing && strcmp(function, "channel_write_common") == 0 &&
+        ++probing->packets > PROBE_PACKETS)
+        longjmp(probing->out, 1);
+}
+
+static int write_to(ssh_channel to, struct bytes data, bool is_stderr)
+{
+    return is_stderr ? ssh_channel_write_stderr(to, data.p, (uint32_t)data.len)
+                     : ssh_channel_write(to, data.p, (uint32_t)data.len);
+}
+
+static int probe(struct sshleg *l, ssh_channel to, struct bytes data, bool is_stderr)
+{
+    struct probe p = {.packets = 0};
+    volatile int rc = SSH_ERROR;
+
+    probing = &p;
+    (void)ssh_set_log_callback(listen_to_log);
+    (void)ssh_set_log_level(SSH_LOG_FUNCTIONS);
+    if (setjmp(p.out) == 0)
+        rc = write_to(to, data, is_stderr);
+    else
+        l->cramped = true;
+    (void)ssh_set_log_level(SSH_LOG_NOLOG);
+    probing = NULL;
+    return rc;
+}
+
+int sshleg_write(struct sshleg *l, ssh_channel to, bool *sized, struct bytes data, bool is_stderr)
+{
+    int rc;
+
+    if (l->cramped)
+        return SSH_ERROR;
+    if (*sized)
+        return write_to(to, data, is_stderr);
+    data.len = min_size(data.len, PROBE);
+    rc = probe(l, to, data, is_stderr);
+    *sized = rc == (int)PROBE;
+    return rc;
 }
 
 static short wanted(const struct sshleg *l)

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "src-common/bytes.h"
 #include "src-common/error.h"
 
 #include <libssh/callbacks.h>
@@ -28,6 +29,7 @@ struct sshleg {
     struct ssh_counter_struct received; /* libssh counts, so that no packet goes unnoticed */
     bool added;                         /* to event */
     bool failed;
+    bool cramped; /* the peer's maximum packet size is too small to work with */
 };
 
 /* Makes the event. The session is the leg's from then on. -ENOMEM. */
@@ -35,10 +37,17 @@ int sshleg_open(struct sshleg *l, ssh_session ssh) MUST_CHECK;
 /* Says goodbye with a message (NULL: none) if the connection is up, and frees. Accepts an unused
  * one. All channels of the session are gone afterwards. */
 void sshleg_close(struct sshleg *l, const char *message);
+/* Before the key exchange: none is offered, also none that begins after login. */
+int sshleg_no_compression(ssh_session ssh) MUST_CHECK;
 bool sshleg_alive(const struct sshleg *l);
 
 /* Waits until a leg or wake_fd has something, at most timeout_ms, and lets libssh process it. Legs
  * may be unused, wake_fd -1. True when a leg read something. */
 bool sshleg_wait(struct sshleg *a, struct sshleg *b, int wake_fd, int timeout_ms);
+/* Writes to a channel what its window takes, as libssh does: bytes written, or SSH_ERROR. *sized is
+ * the channel's, false at first: as long as it is, little is written at once. When that takes many
+ * packets the peer's maximum packet size is too small: the leg is `cramped`, and has to be closed.
+ */
+int sshleg_write(struct sshleg *l, ssh_channel to, bool *sized, struct bytes data, bool is_stderr);
 /* Processes what a leg has received, without waiting; true when there was something. */
 bool sshleg_process(struct sshleg *l);

@@ -199,8 +199,10 @@ static void target_left(struct sshrelay *r)
     bool left = false;
 
     for (struct channel *c = r->channels; c; c = c->next) {
-        if (c->target)
+        if (c->target && !c->target_closed) {
             c->target_closed = c->target_eof = true;
+            r->dirty = true; /* the agent hears of it now */
+        }
         left |= c->state != CHANNEL_DONE && c->state != CHANNEL_FRESH;
         if (c->state == CHANNEL_HELD || c->state == CHANNEL_OPEN_UP)
             sshchannel_abort(c, "the target closed the connection");
@@ -211,7 +213,10 @@ static void target_left(struct sshrelay *r)
 
 static void check_legs(struct sshrelay *r)
 {
-    if (!sshleg_alive(&r->agent))
+    if (r->agent.cramped || r->target.cramped)
+        sshrelay_end(r, r->agent.cramped ? "the agent's maximum packet size is too small"
+                                         : "the target's maximum packet size is too small");
+    else if (!sshleg_alive(&r->agent))
         sshrelay_end(r, "the agent closed the connection");
     else if (!sshleg_alive(&r->target))
         target_left(r);

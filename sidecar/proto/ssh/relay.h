@@ -72,6 +72,7 @@ struct channel {
     struct sshfile *file;        /* CHANNEL_SFTP: what decodes both directions */
     bool agent_eof, agent_closed, target_eof, target_closed;
     bool target_eof_sent, agent_eof_sent, exit_sent, close_passed;
+    bool agent_sized, target_sized; /* sshleg_write */
     bool in_read;    /* a read of ours is under way: the callback keeps its hands off */
     int exit_status; /* -1: none */
     char exit_signal[32];
@@ -83,7 +84,7 @@ struct channel {
     bool asking; /* a person: about the request (CHANNEL_HELD), or about an operation of sftp */
     uint32_t asking_n;
     char approval_id[APPROVAL_ID_LEN + 1];
-    bool agent_forward_asked; /* refused by libssh already; to be recorded */
+    bool agent_forward_asked; /* to be recorded; libssh wants no answer */
 
     struct ssh_channel_callbacks_struct agent_cb, target_cb;
 };
@@ -141,6 +142,8 @@ void sshrelay_decide(struct sshrelay *r, const struct ssh_act *act, struct decis
 void sshchannel_judge(struct channel *c);
 /* The channel's request is permitted: on towards the target. */
 void sshchannel_permit(struct channel *c);
+/* A line for the agent at once, before what is answered next. */
+void sshchannel_tell(struct channel *c, const char *line);
 /* Tells the agent why not: a line on stderr, exit status 126, end of the channel. */
 void sshchannel_refuse(struct channel *c, const char *why);
 

@@ -26,6 +26,19 @@ void sshrelay_decide(struct sshrelay *r, const struct ssh_act *act, struct decis
     policy_decide(r->view, &st, 1, d);
 }
 
+void sshchannel_tell(struct channel *c, const char *line)
+{
+    struct bytes left = bytes_str(line);
+
+    while (left.len) {
+        int n = sshleg_write(&c->relay->agent, c->agent, &c->agent_sized, left, true);
+
+        if (n <= 0)
+            return;
+        left = bytes_of(left.p + n, left.len - (size_t)n);
+    }
+}
+
 /* One line: who refuses, why, and the number to name when asking for help. */
 void sshchannel_refuse(struct channel *c, const char *why)
 {
@@ -44,7 +57,7 @@ void sshchannel_refuse(struct channel *c, const char *why)
     if (success || !c->pending)
         buffer_append(&c->err.ready, line, strlen(line));
     else /* a client that is told of the failure first does not read on */
-        (void)ssh_channel_write_stderr(c->agent, line, (uint32_t)strlen(line));
+        sshchannel_tell(c, line);
     if (c->pending && !c->answered && !success)
         (void)ssh_message_reply_default(c->pending);
     ssh_message_free(c->pending);
@@ -246,7 +259,7 @@ static bool on_pty(struct channel *c, ssh_message m)
         refuse_request(c, "pty", p.term ? p.term : "", &d, d.reason);
         snprintf(line, sizeof line, "chaperone: denied: %s (request %s/%u)\r\n", d.reason,
                  r->session->id, r->n);
-        (void)ssh_channel_write_stderr(c->agent, line, (uint32_t)strlen(line));
+        sshchannel_tell(c, line);
         return answer(m, false);
     }
     journal_statement(r, ++r->n, "pty", bytes_str(p.term), &d, NULL);
@@ -468,16 +481,37 @@ static void take_message(struct sshrelay *r, ssh_message m)
         ssh_message_free(m);
 }
 
+/* A request without a message and without an answer: nothing is forwarded, and that is noted. */
+static bool note_agent_forward(struct sshrelay *r)
+{
+    bool noted = false;
+
+    for (struct channel *c = r->channels; c; c = c->next) {
+        if (!c->agent_forward_asked)
+            continue;
+        c->agent_forward_asked = false;
+        noted = true;
+        if (++c->requests > SSHRELAY_REQUESTS)
+            sshrelay_end(r, "too many requests on one channel");
+        refuse_request(c, "auth-agent", "", NULL, "the agent's keys are not forwarded");
+    }
+    return noted;
+}
+
 void sshrelay_take_messages(struct sshrelay *r)
 {
+    bool taken = note_agent_forward(r);
     ssh_message m;
 
     while (!r->ending && sshleg_alive(&r->agent) && (m = ssh_message_get(r->agent.ssh))) {
         take_message(r, m);
-        r->dirty = true;
+        r->dirty = taken = true;
         if (r->n > SSHRELAY_STATEMENTS)
             sshrelay_end(r, "too many requests in one session");
     }
+    /* A refusal has no bytes to wait for it: it is in the record now. */
+    if (taken)
+        (void)journal_flush(r);
     /* A target has nothing to ask for: x11, forwarded-tcpip and the like are refused. */
     while (!r->ending && sshleg_alive(&r->target) && (m = ssh_message_get(r->target.ssh))) {
         (void)ssh_message_reply_default(m);

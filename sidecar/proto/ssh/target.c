@@ -68,7 +68,7 @@ static int set_options(ssh_session ssh, struct sshrelay *r, int fd)
     rc |= ssh_options_set(ssh, SSH_OPTIONS_CIPHERS_S_C, SSHLEG_CIPHERS);
     rc |= ssh_options_set(ssh, SSH_OPTIONS_HMAC_C_S, SSHLEG_MACS);
     rc |= ssh_options_set(ssh, SSH_OPTIONS_HMAC_S_C, SSHLEG_MACS);
-    rc |= ssh_options_set(ssh, SSH_OPTIONS_COMPRESSION, "no");
+    rc |= sshleg_no_compression(ssh);
     rc |= ssh_options_set(ssh, SSH_OPTIONS_TIMEOUT, &timeout_s);
     rc |= ssh_options_set(ssh, SSH_OPTIONS_FD, &fd);
     return rc;
