@@ -191,6 +191,12 @@ class Agent:
         return text[text.find("\nEvents:"):]
 
 
+def client(name):
+    """A program of e2e/clients that tests/support/install-deps builds."""
+    run(ROOT / "tests/support/install-deps", "e2e", deadline=600)
+    return support.CACHE / "clients" / name
+
+
 # ---- the node of e2e/cluster ----
 
 def foreign_cluster():

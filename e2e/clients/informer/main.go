@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// informer KUBECONFIG NAMESPACE: client-go's shared informers on ConfigMaps and Secrets, a typed create, and what the
-// informers saw, as JSON.
+// informer KUBECONFIG NAMESPACE [watch]: client-go's shared informers on ConfigMaps and Secrets, a typed create, and what the
+// informers saw, as JSON. With `watch` they go on (watch.go). KUBECONFIG may be empty: the configuration of the pod.
 package main
 
 import (
@@ -32,6 +32,10 @@ func main() {
 	client, err := kubernetes.NewForConfig(config)
 	must(err)
 	ns := os.Args[2]
+	if len(os.Args) > 3 {
+		watch(client, ns, os.Stdin)
+		return
+	}
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(ns))
 	maps, secrets := factory.Core().V1().ConfigMaps(), factory.Core().V1().Secrets()
 	var lock sync.Mutex
