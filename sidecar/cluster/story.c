@@ -89,7 +89,7 @@ static void tell_decision(struct story *s, const char *session, struct json_obje
 {
     const char *rule = kube_get_str(o, "rule"), *operation = kube_get_str(o, "operation");
     const char *state = kube_get_str(o, "sqlstate");
-    char target[128];
+    char target[128], code[16] = "";
 
     if (strcmp(kube_get_str(o, "verdict"), "Deny") != 0)
         return;
@@ -100,13 +100,15 @@ static void tell_decision(struct story *s, const char *session, struct json_obje
     target_of(s, session, target, sizeof target);
     if (!operation[0])
         operation = "a statement";
+    if (state[0])
+        snprintf(code, sizeof code, " (%.10s)", state);
     if (rule[0])
         events_say(s->events, EVENT_DENIED,
-                   "rule \"%.63s\" of policy \"%.253s\" refuses %.64s on %s (%.10s); session %s",
-                   rule, kube_get_str(o, "policy"), operation, target, state, session);
+                   "rule \"%.63s\" of policy \"%.253s\" refuses %.64s on %s%s; session %s", rule,
+                   kube_get_str(o, "policy"), operation, target, code, session);
     else
-        events_say(s->events, EVENT_DENIED, "%.64s on %s refused (%.10s), by no rule; session %s",
-                   operation, target, state, session);
+        events_say(s->events, EVENT_DENIED, "%.64s on %s refused%s, by no rule; session %s",
+                   operation, target, code, session);
 }
 
 static const struct {

@@ -163,7 +163,7 @@ static int refused(struct kubeguard *g, struct kuberequest *r, const struct deci
 {
     char text[700];
 
-    kubejournal_decision(g, r->n, d, why);
+    kubejournal_decision(g, r, d, why);
     (void)kubejournal_flush(g);
     snprintf(text, sizeof text, "%s (request %s/%u)", why, g->session->id, r->n);
     return kubeguard_reply(g, 403, text, false);

@@ -325,7 +325,7 @@ static int relay(struct answer *a)
 
     if (rc) {
         kubeupstream_close(a->g);
-        kubejournal_decision(a->g, a->r->n, NULL, err.text);
+        kubejournal_decision(a->g, a->r, NULL, err.text);
         return kubeguard_reply(a->g, 502, err.text, false);
     }
     rc = write_answer_head(a);
@@ -388,7 +388,7 @@ static int failed(struct kubeguard *g, struct kuberequest *r, int rc, struct err
     kubeupstream_close(g);
     if (rc == -ECANCELED || rc == -ECONNRESET)
         return rc;
-    kubejournal_decision(g, r->n, NULL, err->text);
+    kubejournal_decision(g, r, NULL, err->text);
     (void)kubejournal_flush(g);
     return kubeguard_reply(g, code, err->text, false);
 }

@@ -125,8 +125,8 @@ void kubejournal_auth(struct kubeguard *g, const char *outcome, const char *why)
 void kubejournal_statement(struct kubeguard *g, struct kuberequest *r, const struct decision *d,
                            const char *reason);
 void kubejournal_malformed(struct kubeguard *g, const char *what, const char *reason);
-void kubejournal_decision(struct kubeguard *g, uint32_t n, const struct decision *d,
-                          const char *reason);
+void kubejournal_decision(struct kubeguard *g, const struct kuberequest *r,
+                          const struct decision *d, const char *reason);
 void kubejournal_approval(struct kubeguard *g, uint32_t n, const char *id, const char *phase);
 void kubejournal_data(struct kubeguard *g, uint32_t n, const char *stream, struct bytes data);
 struct kubejournal_end {

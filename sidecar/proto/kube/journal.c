@@ -194,16 +194,31 @@ void kubejournal_malformed(struct kubeguard *g, const char *what, const char *re
     count(g, true);
 }
 
-void kubejournal_decision(struct kubeguard *g, uint32_t n, const struct decision *d,
-                          const char *reason)
+/* Verb and resource; names, and URLs of other kinds, are the agent's words. */
+static void add_operation(struct buffer *b, const struct kube_act *a)
+{
+    bool sub = a->subresource && a->subresource[0];
+    char text[160];
+
+    if (!a->verb || !a->verb[0])
+        return;
+    snprintf(text, sizeof text, "%s %s%s%s", a->verb,
+             a->resource && a->resource[0] ? a->resource : "a URL", sub ? "/" : "",
+             sub ? a->subresource : "");
+    jsonw_kstr(b, "operation", bytes_str(text));
+}
+
+void kubejournal_decision(struct kubeguard *g, const struct kuberequest *r,
+                          const struct decision *d, const char *reason)
 {
     struct buffer *b = record_begin(g->session->record, "decision");
     char request[64];
 
-    snprintf(request, sizeof request, "%s/%u", g->session->id, n);
-    jsonw_ku64(b, "n", n);
+    snprintf(request, sizeof request, "%s/%u", g->session->id, r->n);
+    jsonw_ku64(b, "n", r->n);
     jsonw_kstr(b, "verdict", BYTES("Deny"));
     add_rule(b, d);
+    add_operation(b, &r->act);
     jsonw_kstr(b, "reason", bytes_str(reason));
     jsonw_kstr(b, "requestId", bytes_str(request));
     finish_line(g);
@@ -226,6 +241,12 @@ static void add_decisions(struct buffer *b, const struct approval_info *info)
         buffer_add_u8(b, '}');
     }
     buffer_add_u8(b, ']');
+    if (info->n_decisions) {
+        const struct approval_decision *last = &info->decisions[info->n_decisions - 1];
+
+        jsonw_kstr(b, "by", bytes_str(last->by));
+        jsonw_kstr(b, "reason", bytes_str(last->reason));
+    }
 }
 
 void kubejournal_approval(struct kubeguard *g, uint32_t n, const char *id, const char *phase)

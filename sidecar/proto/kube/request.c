@@ -196,7 +196,7 @@ static int refuse(struct kubeguard *g, struct kuberequest *r, unsigned code,
     char text[1200];
 
     kubejournal_statement(g, r, d, why);
-    kubejournal_decision(g, r->n, d, why);
+    kubejournal_decision(g, r, d, why);
     (void)kubejournal_flush(g);
     snprintf(text, sizeof text, "%s%s%s (request %s/%u)", why, d && d->message ? ": " : "",
              d && d->message ? d->message : "", g->session->id, r->n);
@@ -272,7 +272,7 @@ static int judge(struct kubeguard *g, struct kuberequest *r)
             return rc;
     }
     if (!kubejournal_commit(g)) {
-        kubejournal_decision(g, r->n, NULL, "it cannot be recorded");
+        kubejournal_decision(g, r, NULL, "it cannot be recorded");
         return kubeguard_reply(g, 503, "the request was refused: it cannot be recorded", false);
     }
     return kubeguard_exchange(g, r);
