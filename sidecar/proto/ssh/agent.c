@@ -201,6 +201,7 @@ static enum login with_token(struct attempt *a, ssh_message m, struct bytes toke
     atomic_fetch_add(rc ? &g->counters.tokens_refused : &g->counters.tokens_accepted, 1);
     if (rc) {
         journal_auth(r, a->method, "Refused", why.text);
+        (void)journal_flush(r);
         (void)ssh_message_reply_default(m);
         return LOGIN_GO_ON;
     }
@@ -274,7 +275,8 @@ static enum login authenticate(struct attempt *a, ssh_message m)
     struct sshrelay *r = a->relay;
     const char *user = ssh_message_auth_user(m);
 
-    snprintf(r->user, sizeof r->user, "%s", user ? user : "");
+    if (user || !ssh_message_auth_kbdint_is_response(m)) /* an answer repeats no name */
+        snprintf(r->user, sizeof r->user, "%s", user ? user : "");
     if (strlen(r->user) >= sizeof r->user - 1 || !r->user[0]) {
         error_set(a->err, -EINVAL, "no user name, or one that is too long");
         return LOGIN_NO;
