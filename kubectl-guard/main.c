@@ -39,7 +39,8 @@ const struct command commands[] = {
      "Begins with what is pending. --json: one object a line.", NULL, 0, 0, cmd_watch,
      .everywhere = true},
     {"sessions", "[--from PLACE]", "live sessions; with --from, recorded ones",
-     "With --from s3://BUCKET/PREFIX or --from DIR no guard is asked: the records there are listed\n"
+     "With --from s3://BUCKET/PREFIX or --from DIR no guard is asked: the records there are "
+     "listed\n"
      "and verified.",
      sessions_options, 0, 0, cmd_sessions, .everywhere = true},
     {"tail", "SESSION | POD | all", "a session's record as it is written",
@@ -64,7 +65,8 @@ const struct command commands[] = {
      "MISSING:\n"
      "segments and sessions that guards' ledgers name. Exit code 1 when any was tampered with or "
      "is\n"
-     "missing, and with --strict when any is unsealed. Trust the keys of --key FILE alone.",
+     "missing, and with --strict when any is unsealed. Trust the keys of --key FILE alone. With\n"
+     "--anchors the Events of the pods say which lines there were, and which keys sign.",
      verify_options, 0, SIZE_MAX, cmd_verify, PLACE_FILES},
     {"export", "RECORD --asciicast F | --json F | --csv F", "convert a record",
      "F may be - for standard output. asciicast v2 plays with asciinema; csv has a row for each\n"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * verify: are records whole, unchanged, signed, and all there?
  */
+#include "anchors.h"
 #include "commands.h"
 #include "object.h"
 #include "place.h"
@@ -16,6 +17,8 @@
 const struct option_spec verify_options[] = {
     {"key", 0, "FILE", "trust these public keys alone (PEM, or lines of 64 hex digits)", true},
     {"published-keys", 0, NULL, "trust those that lie beside the records (guard-….pub), too"},
+    {"anchors", 0, "FILE",
+     "compare with Events: what `kubectl get events -o json` says, or - for standard input"},
     {"strict", 0, NULL, "an unsealed record is a failure, too"},
     RECORDS_OPTIONS,
     {0},
@@ -29,6 +32,8 @@ struct verification {
     char dir[PATH_MAX];       /* of the segments that are being read */
     bool whole;               /* folders are walked: what is missing shows */
     struct trusted_keys given;
+    struct anchors *anchors; /* NULL: none were given */
+    struct record_heads heads;
     enum exit_code code;
 };
 
@@ -145,6 +150,8 @@ static void leave_folder(struct verification *v)
 {
     if (v->whole)
         recordset_compare(&v->set, v->cli, complain, v);
+    if (v->whole && v->anchors && v->dir[0])
+        anchors_missing(v->anchors, v->dir, complain, v);
     recordset_forget(&v->set);
     v->dir[0] = '\0';
 }
@@ -166,22 +173,37 @@ static void enter_folder(struct verification *v, const char *dir)
         v->keys.n = 1;
 }
 
+static int check_file(const struct verification *v, const char *path, struct record_check *ret,
+                      struct error *err)
+{
+    int fd = place_open(path, err), rc;
+
+    if (fd < 0)
+        return fd;
+    rc = record_verify_against(fd, path, v->anchors ? &v->heads : NULL, ret, err);
+    close(fd);
+    return rc;
+}
+
 static void verify_one(const char *path, const char *dir, const char *session, void *arg)
 {
     struct verification *v = arg;
-    const struct segments_reader how = {
-        .keys = &v->keys, .on_seal = on_seal, .seal_arg = v, .place = &place_segments};
+    const struct segments_reader how = {.keys = &v->keys,
+                                        .on_seal = on_seal,
+                                        .seal_arg = v,
+                                        .place = &place_segments,
+                                        .heads = v->anchors ? &v->heads : NULL};
     struct record_check c;
     struct error err = {0};
-    int r, fd = -1;
+    int r;
 
     if (dir)
         enter_folder(v, dir);
-    r = dir ? segments_read(dir, session, &how, &c, &err) : recordfile_check(path, &fd, &c, &err);
-    if (fd >= 0)
-        close(fd);
+    r = dir ? segments_read(dir, session, &how, &c, &err) : check_file(v, path, &c, &err);
     if (r == 0)
         ask_for_signature(v, &c);
+    if (r == 0 && v->anchors)
+        anchors_check_end(v->anchors, &c);
     if (v->list)
         json_object_array_add(v->list, to_json(path, &c, r == 0 ? NULL : err.text));
     if (r != 0) {
@@ -230,6 +252,24 @@ static enum exit_code load_keys(struct verification *v)
     return EXIT_DONE;
 }
 
+/* The keys in Events are those to trust when nobody names others. */
+static enum exit_code load_anchors(struct verification *v)
+{
+    const char *path = cli_option(v->cli, "anchors");
+    struct error err = {0};
+
+    if (!path)
+        return EXIT_DONE;
+    if (anchors_load(path, &v->anchors, &err) != 0)
+        return cli_fail(EXIT_UNREACHABLE, "%s", err.text);
+    if (anchors_count(v->anchors) == 0)
+        return cli_fail(EXIT_UNREACHABLE, "%s: no guard's Event in it names a record's head", path);
+    v->heads = anchors_heads(v->anchors);
+    if (v->given.n == 0)
+        v->given = *anchors_keys(v->anchors);
+    return EXIT_DONE;
+}
+
 static void verify_path(struct verification *v, const char *path)
 {
     struct error err = {0};
@@ -239,6 +279,9 @@ static void verify_path(struct verification *v, const char *path)
     v->whole = folder > 0;
     if (folder < 0 || recordset_walk(&v->set, path, verify_one, v, &err) != 0)
         v->code = cli_fail(EXIT_UNREACHABLE, "%s", err.text);
+    if (v->whole && v->anchors &&
+        !v->dir[0]) /* plain records alone: no ledger says what there was */
+        anchors_missing(v->anchors, path, complain, v);
     leave_folder(v);
 }
 
@@ -250,7 +293,7 @@ enum exit_code cmd_verify(const struct cli *cli)
 
     if (!from && cli->n_args == 0)
         return cli_usage(cli, "which records? RECORD..., or --from s3://BUCKET/PREFIX");
-    if (load_keys(&v) != EXIT_DONE)
+    if (load_keys(&v) != EXIT_DONE || load_anchors(&v) != EXIT_DONE)
         return EXIT_UNREACHABLE;
     v.keys = v.given;
     recordset_init(&v.set);
@@ -271,5 +314,6 @@ enum exit_code cmd_verify(const struct cli *cli)
         object_print(cli, v.list);
     json_object_put(v.list);
     recordset_done(&v.set);
+    anchors_free(v.anchors);
     return v.code;
 }

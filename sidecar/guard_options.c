@@ -40,6 +40,10 @@ static const char help_text[] =
     "  --spool-limit SIZE         e.g. 512Mi: what the spool may hold; then statements are "
     "refused\n"
     "                             (default with --upload: 90 % of what the disk has free)\n"
+    "  --seal                     signs records in segments without a store, too: they stay in "
+    "the spool\n"
+    "  --anchor-seconds N         --kubernetes: between two Events with the ledger's head (default "
+    "60)\n"
     "  --upload s3://BUCKET/PREFIX\n"
     "                             seals records and uploads them all the time (docs/records.md)\n"
     "  --s3-credentials DIR       accessKeyId, secretAccessKey, and if needed sessionToken, "
@@ -98,6 +102,8 @@ enum {
     OPT_S3_REGION,
     OPT_S3_LOCK,
     OPT_S3_CREDENTIALS,
+    OPT_SEAL,
+    OPT_ANCHOR_SECONDS,
     OPT_SPOOL_LIMIT,
     OPT_SEGMENT_BYTES,
     OPT_SEGMENT_SECONDS,
@@ -136,6 +142,8 @@ static const struct option long_options[] = {
     {"s3-region", required_argument, NULL, OPT_S3_REGION},
     {"s3-lock", required_argument, NULL, OPT_S3_LOCK},
     {"s3-credentials", required_argument, NULL, OPT_S3_CREDENTIALS},
+    {"seal", no_argument, NULL, OPT_SEAL},
+    {"anchor-seconds", required_argument, NULL, OPT_ANCHOR_SECONDS},
     {"spool-limit", required_argument, NULL, OPT_SPOOL_LIMIT},
     {"segment-bytes", required_argument, NULL, OPT_SEGMENT_BYTES},
     {"segment-seconds", required_argument, NULL, OPT_SEGMENT_SECONDS},
@@ -255,6 +263,11 @@ static int take_option(struct options *o, int opt, const char *name, char *value
     case OPT_KUBERNETES:
         o->kubernetes = true;
         return 0;
+    case OPT_SEAL:
+        o->seal = true;
+        return 0;
+    case OPT_ANCHOR_SECONDS:
+        return parse_number(name, value, 1, 3600, &o->anchor_seconds, err);
     case OPT_LABELS:
         return parse_labels(o, value, err);
     case OPT_LISTEN:
@@ -348,6 +361,7 @@ int options_parse(int argc, char **argv, struct options *ret, struct error *err)
                             .stale_after_s = 600,
                             .segment_bytes = 4 << 20,
                             .segment_seconds = 10,
+                            .anchor_seconds = 60,
                             .log_level = "info"};
     ret->agent =
         (struct agent){.namespace_ = "default", .pod = "local", .service_account = "default"};

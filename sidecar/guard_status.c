@@ -147,11 +147,13 @@ static void upload_text(struct guard *g, struct buffer *b)
 
 static void ready_text(struct guard *g, struct buffer *b)
 {
+    char trouble[128];
+
     upload_text(g, b);
+    record_spool_trouble(g->spool, trouble, sizeof trouble);
     pthread_mutex_lock(&g->policy_lock);
-    buffer_printf(b, "recorder: %s\npolicy: %s%s\n",
-                  record_spool_healthy(g->spool) ? "ok" : "failing", policy_state(g),
-                  g->policy_error);
+    buffer_printf(b, "recorder: %s%s\npolicy: %s%s\n", trouble[0] ? "failing: " : "ok", trouble,
+                  policy_state(g), g->policy_error);
     pthread_mutex_unlock(&g->policy_lock);
 }
 

@@ -174,6 +174,7 @@ static int start_records(struct services *s, const struct options *o, struct err
                                .owner = {o->agent.namespace_, o->agent.pod, CHAPERONE_VERSION},
                                .s3 = o->s3,
                                .limit = o->spool_limit,
+                               .seal = o->seal,
                                .segment_bytes = o->segment_bytes,
                                .segment_ms = o->segment_seconds * 1000};
     struct statvfs disk;
@@ -203,6 +204,7 @@ static int start(struct services *s, const struct options *o, struct error *err)
     g->max_sessions = o->max_sessions;
     g->handshake_timeout_ms = o->handshake_timeout_s * 1000;
     g->policy_stale_after_ms = o->stale_after_s * 1000;
+    g->anchor_ms = o->anchor_seconds * 1000;
     if (rc == 0)
         rc = start_issuers(s, o, err);
     if (rc == 0 && o->kubernetes)
@@ -259,6 +261,7 @@ static void stop(struct services *s)
         loop_stop(g->loops[i]);
     jobs_stop(g->jobs);
     cluster_stop(s->cluster);
+    shipper_free(g->shipper);
     stop_issuers(g);
     sql_parser_stop(g->parser);
 }

@@ -21,7 +21,8 @@ struct options {
     uint16_t capture_port;
     struct s3_config s3;
     uint64_t spool_limit, segment_bytes;
-    unsigned segment_seconds;
+    unsigned segment_seconds, anchor_seconds;
+    bool seal;
     unsigned workers, max_sessions, handshake_timeout_s, stale_after_s;
     const char *log_level;
     struct agent agent;

@@ -10,6 +10,7 @@
 #include "src-common/kube/backoff.h"
 #include "src-common/log.h"
 #include "story.h"
+#include "vigil.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -31,11 +32,16 @@ static const struct {
     [EVENT_APPROVAL_REQUESTED] = {"ApprovalRequested", "RequestApproval", "Normal"},
     [EVENT_APPROVAL_DECIDED] = {"ApprovalDecided", "DecideApproval", "Normal"},
     [EVENT_APPROVAL_ENDED] = {"ApprovalEnded", "EndApproval", "Warning"},
+    [EVENT_RECORDING_FAILED] = {"RecordingFailed", "Record", "Warning"},
+    [EVENT_RECORDING_RESTORED] = {"RecordingRestored", "Record", "Normal"},
+    [EVENT_UPLOAD_FAILED] = {"UploadFailed", "Upload", "Warning"},
+    [EVENT_UPLOAD_RESTORED] = {"UploadRestored", "Upload", "Normal"},
     [EVENT_POLICY_REFUSED] = {"PolicyRefused", "LoadPolicy", "Warning"},
     [EVENT_POLICY_RESTORED] = {"PolicyRestored", "LoadPolicy", "Normal"},
     [EVENT_DENIED] = {"StatementDenied", "Deny", "Warning"},
     [EVENT_CONNECTION_DENIED] = {"ConnectionDenied", "Deny", "Warning"},
     [EVENT_GUARD_STARTED] = {"GuardStarted", "Start", "Normal"},
+    [EVENT_RECORDS_ANCHORED] = {"RecordsAnchored", "Record", "Normal"},
     [EVENT_SESSION_ENDED] = {"SessionEnded", "Disconnect", "Normal"},
     [EVENT_SESSION_STARTED] = {"SessionStarted", "Connect", "Normal"},
 };
@@ -44,6 +50,7 @@ struct events {
     struct guard *guard;
     struct kube *kube;
     struct story *story;
+    struct vigil *vigil;
     pthread_t thread;
     bool running;
     pthread_mutex_t lock; /* for what follows */
@@ -243,6 +250,17 @@ static void send_next(struct events *e, struct event *ev, enum event_todo todo, 
     *quiet_ms = clock_mono_ms() + settle(e, ev, todo, rc);
 }
 
+/* Under the lock, which it leaves: what is seen is queued as by anybody else. */
+static uint64_t look(struct events *e, uint64_t now)
+{
+    uint64_t again;
+
+    pthread_mutex_unlock(&e->lock);
+    again = vigil_look(e->vigil, now);
+    pthread_mutex_lock(&e->lock);
+    return again;
+}
+
 static void *sender_main(void *arg)
 {
     struct events *e = arg;
@@ -251,16 +269,20 @@ static void *sender_main(void *arg)
 
     pthread_mutex_lock(&e->lock);
     for (;;) {
-        uint64_t now = clock_mono_ms(), wait_ms = 0;
+        uint64_t now = clock_mono_ms(), wait_ms = 0, look_ms = 0;
         enum event_todo todo = EVENT_NOTHING;
 
+        if (!e->stop_ms)
+            look_ms = look(e, now);
         if (now < quiet_ms)
             wait_ms = quiet_ms - now;
         else
             todo = event_queue_next(&e->queue, now, &ev, &wait_ms);
         if (todo != EVENT_NOTHING)
             send_next(e, &ev, todo, &quiet_ms);
-        else if (wait_for_more(e, e->stop_ms && now >= quiet_ms ? UINT64_MAX : wait_ms))
+        else if (wait_for_more(e, e->stop_ms && now >= quiet_ms
+                                      ? UINT64_MAX
+                                      : (look_ms && look_ms < wait_ms ? look_ms : wait_ms)))
             break;
     }
     pthread_mutex_unlock(&e->lock);
@@ -282,7 +304,9 @@ int events_start(struct guard *g, struct kube *k, struct events **ret, struct er
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->more, NULL);
     event_queue_init(&e->queue, clock_mono_ms());
-    rc = story_new(e, &e->story);
+    rc = vigil_new(e, g, &e->vigil);
+    if (rc == 0)
+        rc = story_new(e, e->vigil, &e->story);
     if (rc == 0)
         rc = -pthread_create(&e->thread, NULL, sender_main, e);
     e->running = rc == 0;
@@ -314,6 +338,7 @@ void events_stop(struct events *e)
         pthread_join(e->thread, NULL);
     }
     story_free(e->story);
+    vigil_free(e->vigil);
     pthread_cond_destroy(&e->more);
     pthread_mutex_destroy(&e->lock);
     free(e);

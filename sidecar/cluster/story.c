@@ -3,9 +3,11 @@
  */
 #include "story.h"
 
+#include "sidecar/record/ledger.h"
 #include "sidecar/session/registry.h"
 #include "src-common/clock.h"
 #include "src-common/kube/internal.h"
+#include "vigil.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -23,6 +25,7 @@ struct open_session {
 
 struct story {
     struct events *events;
+    struct vigil *vigil;
     pthread_mutex_t lock; /* for what follows */
     struct open_session sessions[MAX_SESSIONS];
     uint64_t second;
@@ -79,9 +82,9 @@ static void tell_close(struct story *s, const char *session, struct json_object 
     target_of(s, session, target, sizeof target);
     events_say(s->events, EVENT_SESSION_ENDED,
                "session %s to %s ended: %.120s; %" PRId64 " statements, %" PRId64
-               " denied; record head %.64s",
+               " denied; record head %.64s at line %" PRId64 " of %s",
                session, target, kube_get_str(o, "reason"), kube_get_int(o, "statements"),
-               kube_get_int(o, "denied"), kube_get_str(o, "hash"));
+               kube_get_int(o, "denied"), kube_get_str(o, "hash"), kube_get_int(o, "seq"), session);
 }
 
 /* Reasons may quote the statement, so only names are told. Those of connections are our own. */
@@ -133,6 +136,13 @@ static struct bytes type_of(struct bytes line)
     return at < line.len ? bytes_of(line.p + at, line.len - at) : (struct bytes){0};
 }
 
+static bool is_type(struct bytes type, const char *name)
+{
+    size_t n = strlen(name);
+
+    return type.len >= n && memcmp(type.p, name, n) == 0;
+}
+
 /* At most so many a second: reading them all would cost a flooding agent less than us. */
 static bool may_read(struct story *s, uint64_t *ret_unread)
 {
@@ -174,27 +184,50 @@ static void read_line(struct story *s, size_t kind, const char *session, struct 
     json_object_put(o);
 }
 
+static bool is_ledger(const char *session)
+{
+    return strncmp(session, LEDGER_PREFIX, sizeof LEDGER_PREFIX - 1) == 0;
+}
+
+/* The last head that there will be: it does not wait for the next anchor. */
+static void tell_ledger(struct story *s, const char *ledger, struct bytes line)
+{
+    struct json_object *o = NULL;
+
+    vigil_line(s->vigil, ledger, line);
+    if (!is_type(type_of(line), "session.close\"") || kube_parse(line, &o) != 0)
+        return;
+    events_say(s->events, EVENT_RECORDS_ANCHORED,
+               "records end here; record head %.64s at line %" PRId64 " of %s",
+               kube_get_str(o, "hash"), kube_get_int(o, "seq"), ledger);
+    json_object_put(o);
+}
+
 void story_line(const char *session, struct bytes line, void *arg)
 {
     struct bytes type = type_of(line);
 
-    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
-        size_t n = strlen(lines[i].type);
+    if (is_ledger(session)) {
+        tell_ledger(arg, session, line);
+        return;
+    }
 
-        if (type.len >= n && memcmp(type.p, lines[i].type, n) == 0) {
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        if (is_type(type, lines[i].type)) {
             read_line(arg, i, session, line);
             return;
         }
     }
 }
 
-int story_new(struct events *e, struct story **ret)
+int story_new(struct events *e, struct vigil *v, struct story **ret)
 {
     struct story *s = calloc(1, sizeof *s);
 
     if (!s)
         return -ENOMEM;
     s->events = e;
+    s->vigil = v;
     pthread_mutex_init(&s->lock, NULL);
     *ret = s;
     return 0;

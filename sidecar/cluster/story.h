@@ -8,7 +8,8 @@
 #include "events.h"
 
 struct story;
-int story_new(struct events *e, struct story **ret) MUST_CHECK;
+struct vigil;
+int story_new(struct events *e, struct vigil *v, struct story **ret) MUST_CHECK;
 void story_free(struct story *s); /* accepts NULL */
 /* A record_tap_fn; arg is the story. */
 void story_line(const char *session, struct bytes line, void *arg);

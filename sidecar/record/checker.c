@@ -213,6 +213,8 @@ int checker_line(struct checker *v, struct bytes text)
         return checker_broken(v, "the line was changed: its hash is not that of its content");
     if (memcmp(l.prev.p, v->prev, CHAIN_HEX) != 0)
         return checker_broken(v, "the line before was changed: its hash is not the one named here");
+    if (v->heads && !v->heads->fits(v->heads->arg, c->session, l.seq, hash))
+        return checker_broken(v, "an Event names another hash for this line");
     memcpy(v->prev, hash, CHAIN_HEX);
     memcpy(c->head, hash, CHAIN_HEX);
     v->expect++;

@@ -11,8 +11,9 @@
 
 struct checker {
     struct record_check *check;
-    uint64_t expect;     /* sequence number of the next line */
-    int64_t last_denied; /* number of the statement last counted as denied */
+    const struct record_heads *heads; /* NULL: nobody knows more than the record */
+    uint64_t expect;                  /* sequence number of the next line */
+    int64_t last_denied;              /* number of the statement last counted as denied */
     char prev[CHAIN_HEX];
     char time[CLOCK_RFC3339_LEN]; /* of the line before */
     bool late;      /* the lines before the next one are elsewhere: it says where it stands */

@@ -7,12 +7,14 @@
 #pragma once
 
 #include "checkpoint.h"
+#include "ledger.h"
 #include "signer.h"
 
 struct cutter {
     int dir_fd;
     const struct signer *signer;
-    size_t segment_bytes; /* of lines, uncompressed: where a segment ends */
+    size_t segment_bytes;  /* of lines, uncompressed: where a segment ends */
+    struct ledger *ledger; /* NULL: the uploader tells it of segments */
 };
 
 /* Cuts what is there; with `rest` also what does not fill a segment. 0: done, perhaps with nothing;

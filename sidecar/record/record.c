@@ -34,6 +34,7 @@ struct record_spool {
     atomic_uint_fast64_t bytes, failures;
     atomic_uint_fast64_t limit, held_before; /* what is held: bytes + held_before, modulo 2^64 */
     atomic_bool unhealthy;
+    atomic_int error; /* -errno of the write that made it so */
 };
 
 /* `pending` holds whole lines and, while `open`, the beginning of one at line_at. Its first
@@ -139,6 +140,20 @@ bool record_spool_healthy(const struct record_spool *s)
     return !atomic_load(&s->unhealthy) && !is_full(s) && !n.failing;
 }
 
+void record_spool_trouble(const struct record_spool *s, char *ret, size_t size)
+{
+    struct syncer_figures n;
+
+    ret[0] = '\0';
+    syncer_figures(s->syncer, &n);
+    if (is_full(s))
+        snprintf(ret, size, "the spool is full: it holds more than --spool-limit");
+    else if (atomic_load(&s->unhealthy))
+        snprintf(ret, size, "records cannot be written: %s", strerror(-atomic_load(&s->error)));
+    else if (n.failing)
+        snprintf(ret, size, "records cannot be forced to the disk: %s", strerror(-n.error));
+}
+
 void record_spool_syncs(const struct record_spool *s, struct syncer_figures *ret)
 {
     syncer_figures(s->syncer, ret);
@@ -182,6 +197,12 @@ static void record_free(struct record *r)
     record_file_close(&r->file);
     buffer_done(&r->pending);
     free(r);
+}
+
+static void note_trouble(struct record_spool *s, int error)
+{
+    atomic_store(&s->error, error);
+    atomic_store(&s->unhealthy, true);
 }
 
 static int open_record(struct record_spool *s, const char *session_id, int flags,
@@ -366,7 +387,7 @@ int record_flush(struct record *r)
         e = (int)n;
         atomic_fetch_add(&r->spool->failures, 1);
         if (!is_full(r->spool)) /* which shows by itself, and passes by itself */
-            atomic_store(&r->spool->unhealthy, true);
+            note_trouble(r->spool, e);
         break;
     }
     if (r->written > 0) {
@@ -444,6 +465,8 @@ bool record_busy(const struct record *r)
 
 void record_close(struct record *r)
 {
+    int e;
+
     if (!r)
         return;
     drop_open_line(r);
@@ -452,7 +475,8 @@ void record_close(struct record *r)
     if (record_file_settle(&r->file) != 0)
         atomic_fetch_add(&r->spool->failures, 1);
     /* A failure has been counted; there is nowhere left to keep the lines. */
-    if (record_flush(r) != 0)
-        atomic_store(&r->spool->unhealthy, true);
+    e = record_flush(r);
+    if (e != 0)
+        note_trouble(r->spool, e);
     record_free(r);
 }

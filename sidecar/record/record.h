@@ -23,6 +23,8 @@ uint64_t record_spool_bytes(const struct record_spool *s);    /* written since s
 uint64_t record_spool_failures(const struct record_spool *s); /* writes that failed */
 /* False after a failed write, or a failed sync, until one succeeds. */
 bool record_spool_healthy(const struct record_spool *s);
+/* Why not, for people; empty when it is. */
+void record_spool_trouble(const struct record_spool *s, char *ret, size_t size);
 struct syncer_figures;
 void record_spool_syncs(const struct record_spool *s, struct syncer_figures *ret); /* sync.h */
 
@@ -95,9 +97,17 @@ struct record_check {
     char key[65];     /* who signed the last segment; empty: nothing was signed */
     char reason[256]; /* when !ok: what is wrong there */
 };
+/* What somebody else knows of records: whether that is the hash of that line. */
+struct record_heads {
+    bool (*fits)(void *arg, const char *session, uint64_t seq, const char *hash);
+    void *arg;
+};
 /* Verifies one file, streaming (bounded memory; a line is at most 64 MiB). -errno only when the
  * file cannot be read; tampering is ret->ok == false. */
 int record_verify_file(const char *path, struct record_check *ret, struct error *err) MUST_CHECK;
 /* The same of an open file, from where it stands; `path` is for messages. */
 int record_verify_fd(int fd, const char *path, struct record_check *ret,
                      struct error *err) MUST_CHECK;
+/* The same, compared with what is known of it; heads may be NULL. */
+int record_verify_against(int fd, const char *path, const struct record_heads *heads,
+                          struct record_check *ret, struct error *err) MUST_CHECK;

@@ -223,7 +223,10 @@ int sealer_start(const struct sealer_config *c, struct sealer **ret, struct erro
     if (!s)
         return error_set(err, -ENOMEM, "out of memory");
     s->c = *c;
-    s->cutter = (struct cutter){record_spool_dir(c->spool), c->signer, c->segment_bytes};
+    s->cutter = (struct cutter){.dir_fd = record_spool_dir(c->spool),
+                                .signer = c->signer,
+                                .segment_bytes = c->segment_bytes,
+                                .ledger = c->stays ? c->ledger : NULL};
     pthread_mutex_init(&s->lock, NULL);
     pthread_mutex_init(&s->pass, NULL);
     pthread_cond_init(&s->wake, NULL);

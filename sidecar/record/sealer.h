@@ -11,6 +11,7 @@ struct sealer_config { /* what it points to lives longer */
     struct record_spool *spool;
     struct signer *signer; /* NULL: it only measures */
     struct ledger *ledger;
+    bool stays; /* there is no store: segments stay, and the ledger speaks of those in the spool */
     size_t segment_bytes;
     unsigned segment_ms; /* how old the first line in no segment may become */
 };

@@ -153,6 +153,7 @@ int segments_read(const char *dir, const char *session, const struct segments_re
     int rc;
 
     checker_init(&r.checker, ret);
+    r.checker.heads = how->heads;
     memset(r.before, '0', CHAIN_HEX);
     snprintf(ret->session, sizeof ret->session, "%s", session);
     full.place = how->place ? how->place : &directory;

@@ -26,6 +26,7 @@ struct segments_reader {
     segments_seal_fn *on_seal; /* may be NULL */
     void *seal_arg;
     const struct segments_place *place; /* NULL: a directory */
+    const struct record_heads *heads;   /* NULL: nobody knows more than the record */
 };
 
 /* Reads and verifies all segments of that session in the directory. As record_verify_file: -errno

@@ -35,7 +35,7 @@ static int lock_spool(struct shipper *s, struct error *err)
     if (s->lock_fd < 0)
         return error_set(err, -errno, "the spool cannot be locked: %m");
     if (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0)
-        return error_set(err, -EBUSY, "--spool: another guard uploads from this directory");
+        return error_set(err, -EBUSY, "--spool: another guard seals the records of this directory");
     return 0;
 }
 
@@ -69,13 +69,12 @@ static int start_uploads(struct shipper *s, struct error *err)
     return uploader_start(&c, &s->uploader, err);
 }
 
-static int prepare_uploads(struct shipper *s, struct error *err)
+/* Before anything is written: what a dead guard left is ended first. */
+static int prepare_seals(struct shipper *s, struct error *err)
 {
-    int rc = s3_new(&s->c.s3, &s->store, err);
+    int rc = lock_spool(s, err);
 
     snprintf(s->folder, sizeof s->folder, "%.130s/%.130s", s->c.owner.namespace_, s->c.owner.pod);
-    if (rc == 0)
-        rc = lock_spool(s, err);
     if (rc == 0)
         rc = signer_open(s->c.state, &s->signer, err);
     if (rc == 0)
@@ -90,14 +89,17 @@ static int start_sealer(struct shipper *s, struct error *err)
     const struct sealer_config c = {.spool = s->c.spool,
                                     .signer = s->signer,
                                     .ledger = s->ledger,
+                                    .stays = !s->c.s3.url,
                                     .segment_bytes = s->c.segment_bytes,
                                     .segment_ms = s->c.segment_ms};
 
     return sealer_start(&c, &s->sealer, err);
 }
 
-static void shipper_free(struct shipper *s)
+void shipper_free(struct shipper *s)
 {
+    if (!s)
+        return;
     uploader_stop(s->uploader);
     sealer_stop(s->sealer);
     ledger_free(s->ledger);
@@ -114,7 +116,7 @@ int shipper_start(const struct shipper_config *c, struct shipper **ret, struct e
     int rc = 0;
 
     *ret = NULL;
-    if (!c->s3.url && !c->limit)
+    if (!c->s3.url && !c->limit && !c->seal)
         return 0;
     s = calloc(1, sizeof *s);
     if (!s)
@@ -122,7 +124,9 @@ int shipper_start(const struct shipper_config *c, struct shipper **ret, struct e
     s->c = *c;
     s->lock_fd = -1;
     if (c->s3.url)
-        rc = prepare_uploads(s, err);
+        rc = s3_new(&c->s3, &s->store, err);
+    if (rc == 0 && (c->s3.url || c->seal))
+        rc = prepare_seals(s, err);
     record_spool_set_limit(c->spool, c->limit);
     if (rc == 0)
         rc = start_sealer(s, err);
@@ -147,18 +151,20 @@ void shipper_stop(struct shipper *s, unsigned ms)
 
     if (!s)
         return;
-    if (s->uploader) {
-        /* First what the ledger speaks of, then the ledger. */
-        sealer_finish(s->sealer);
+    if (!s->ledger)
+        return;
+    /* First what the ledger speaks of, then the ledger. */
+    sealer_finish(s->sealer);
+    if (s->uploader)
         all = uploader_drain(s->uploader, until);
-        ledger_end(s->ledger);
-        sealer_finish(s->sealer);
-        all = all && uploader_drain(s->uploader, until);
-        uploader_counters(s->uploader, &n);
-        if (!all)
-            log_warn("records.left", F_U64("files", n.waiting), F_STR("reason", n.error));
-    }
-    shipper_free(s);
+    ledger_end(s->ledger);
+    sealer_finish(s->sealer);
+    if (!s->uploader)
+        return;
+    all = all && uploader_drain(s->uploader, until);
+    uploader_counters(s->uploader, &n);
+    if (!all)
+        log_warn("records.left", F_U64("files", n.waiting), F_STR("reason", n.error));
 }
 
 const char *shipper_key(const struct shipper *s)

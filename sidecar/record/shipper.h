@@ -16,6 +16,7 @@ struct shipper_config { /* copied but for what it points to, which lives longer 
     uint64_t limit;      /* bytes in the spool; 0: none */
     size_t segment_bytes;
     unsigned segment_ms;
+    bool seal; /* without a store, too: signed segments stay in the spool, with a ledger */
 };
 
 struct shipper;
@@ -26,6 +27,8 @@ int shipper_start(const struct shipper_config *c, struct shipper **ret,
 /* Seals and uploads what there is, for at most `ms`; what is left stays in the spool for the next
  * guard there. No session may be left. Accepts NULL. */
 void shipper_stop(struct shipper *s, unsigned ms);
+/* Nobody asks for its figures any more. Accepts NULL. */
+void shipper_free(struct shipper *s);
 /* The public key that signs, 64 hex digits; NULL: nothing is signed. Accepts NULL. */
 const char *shipper_key(const struct shipper *s);
 

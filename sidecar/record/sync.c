@@ -101,6 +101,7 @@ static void note(struct syncer *s, int rc)
     if (rc && !s->n.failing)
         log_error("records.sync_failed", F_STR("reason", strerror(-rc)));
     s->n.failing = rc != 0;
+    s->n.error = rc;
     s->n.syncs++;
 }
 

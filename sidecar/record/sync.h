@@ -14,6 +14,7 @@ void syncer_free(struct syncer *s); /* all files have been dropped. Accepts NULL
 struct syncer_figures {
     uint64_t syncs, busy_us, waiting; /* calls, the time they took, files that wait for one */
     bool failing;                     /* the last one failed */
+    int error;                        /* -errno, when failing */
 };
 void syncer_figures(struct syncer *s, struct syncer_figures *ret);
 

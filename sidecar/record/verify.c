@@ -31,10 +31,17 @@ static int check_file(struct checker *v, int fd)
 
 int record_verify_fd(int fd, const char *path, struct record_check *ret, struct error *err)
 {
+    return record_verify_against(fd, path, NULL, ret, err);
+}
+
+int record_verify_against(int fd, const char *path, const struct record_heads *heads,
+                          struct record_check *ret, struct error *err)
+{
     struct checker v;
     int r;
 
     checker_init(&v, ret);
+    v.heads = heads;
     r = check_file(&v, fd);
     checker_done(&v);
     if (r == 0 || !ret->ok)

@@ -36,6 +36,7 @@ struct guard {
     unsigned max_sessions;
     unsigned handshake_timeout_ms;
     unsigned policy_stale_after_ms;
+    unsigned anchor_ms; /* between two Events that say where the ledger stands */
 
     struct record_spool *spool;
     struct shipper *shipper; /* NULL: records stay where they are */

@@ -162,7 +162,7 @@ static void lines_of_all_sorts(void **state)
     struct story *s;
 
     (void)state;
-    assert_int_equal(story_new(NULL, &s), 0);
+    assert_int_equal(story_new(NULL, NULL, &s), 0);
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         size_t n = strlen(lines[i]);
         char *copy = malloc(n + 1);
