@@ -328,20 +328,23 @@ static void psql_auth(struct transcript *t, struct json_object *line, struct buf
     snprintf(t->database, sizeof t->database, "%s",
              object_text(line, "database") ? object_text(line, "database") : "");
     if (!object_true(line, "ok"))
-        buffer_printf(out, t->ssh ? "login refused\n" : "psql: error: login refused\n");
+        buffer_printf(out, t->ssh || t->kube ? "login refused\n" : "psql: error: login refused\n");
 }
 
-/* What a terminal would have shown of an SSH session. */
+/* What a terminal would have shown of an SSH session, or of exec in a pod; bodies of answers are
+ * not for a terminal. */
 static void client_data(struct transcript *t, struct json_object *line, struct buffer *out)
 {
-    const char *direction = object_text(line, "direction");
+    const char *direction = object_text(line, "direction"), *stream = object_text(line, "stream");
     struct buffer content;
 
-    if (!t->ssh) {
+    if (!t->ssh && !t->kube) {
         render_data(t, line, out);
         return;
     }
     if (!direction || strcmp(direction, "toClient") != 0)
+        return;
+    if (t->kube && (!stream || strcmp(stream, "response") == 0))
         return;
     buffer_init(&content, TRANSCRIPT_MAX);
     if (transcript_content(line, &content) == 0)
@@ -361,8 +364,27 @@ static void ssh_statement(struct json_object *line, struct buffer *out)
     buffer_add_u8(out, '\n');
 }
 
+/* A command line where there is one, else the request. */
+static void kube_statement(struct json_object *line, struct buffer *out)
+{
+    size_t n = object_count(line, "argv");
+
+    buffer_printf(out, n ? "$" : "-- ");
+    for (size_t i = 0; i < n; i++) {
+        buffer_add_u8(out, ' ');
+        text_clean(bytes_str(json_object_get_string(object_at(line, "argv", i))), TEXT_LINE, out);
+    }
+    if (!n)
+        text_clean(object_bytes(line, "text"), TEXT_LINE, out);
+    buffer_add_u8(out, '\n');
+}
+
 static void psql_statement(struct transcript *t, struct json_object *line, struct buffer *out)
 {
+    if (t->kube) {
+        kube_statement(line, out);
+        return;
+    }
     if (t->ssh) {
         ssh_statement(line, out);
         return;
@@ -376,7 +398,12 @@ static void psql_statement(struct transcript *t, struct json_object *line, struc
 
 static void psql_result(struct transcript *t, struct json_object *line, struct buffer *out)
 {
-    if (t->ssh) {
+    if (t->kube && !object_get(line, "exitStatus")) {
+        number_field(out, "-- status ", line, "status", "");
+        number_field(out, ", ", line, "bytes", " bytes\n");
+        return;
+    }
+    if (t->ssh || t->kube) {
         number_field(out, "-- exit status ", line, "exitStatus", "\n");
         return;
     }
@@ -419,7 +446,7 @@ static void psql_approval(struct transcript *t, struct json_object *line, struct
 /* A refusal of SSH came as a line on stderr. */
 static void client_decision(struct transcript *t, struct json_object *line, struct buffer *out)
 {
-    if (!t->ssh)
+    if (!t->ssh && !t->kube)
         return;
     tint(t, out, TINT_RED);
     field(out, "chaperone: denied: ", line, "reason", "\n");
@@ -461,6 +488,7 @@ void transcript_line(struct transcript *t, struct json_object *line, struct buff
         const char *protocol = object_text(line, "protocol");
 
         t->ssh = protocol && strcmp(protocol, "ssh") == 0;
+        t->kube = protocol && strcmp(protocol, "kubernetes") == 0;
     }
     for (size_t i = 0; type && i < ARRAY_LEN(renderers); i++)
         if (strcmp(type, renderers[i].type) == 0)

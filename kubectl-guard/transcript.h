@@ -19,7 +19,7 @@ struct transcript {
     bool name_session; /* lines of several sessions are mixed */
     uint64_t start_us; /* of the first line that was rendered */
     char database[64]; /* psql's prompt */
-    bool ssh;          /* the session's protocol */
+    bool ssh, kube;    /* the session's protocol */
     struct terminal terminal;
 };
 

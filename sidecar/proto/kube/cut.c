@@ -145,6 +145,19 @@ static int step(struct kubecut *c, uint8_t b)
     return c->in_string ? in_string(c, b) : outside(c, b);
 }
 
+/* How many bytes change nothing: the inside of a string whose text does not matter. */
+static size_t dull(const struct kubecut *c, struct bytes in)
+{
+    const uint8_t *end, *escape;
+
+    if (!c->in_string || c->reading_key || c->escaped)
+        return 0;
+    end = memchr(in.p, '"', in.len);
+    in.len = end ? (size_t)(end - in.p) : in.len;
+    escape = memchr(in.p, '\\', in.len);
+    return escape ? (size_t)(escape - in.p) : in.len;
+}
+
 /* The run from `at` to where something changes between piece and surroundings. */
 static int run(struct kubecut *c, struct bytes *in, bool *ret_ended)
 {
@@ -152,8 +165,14 @@ static int run(struct kubecut *c, struct bytes *in, bool *ret_ended)
 
     *ret_ended = false;
     while (in->len) {
-        int rc = begin(c, in->p[0]);
+        size_t skip = dull(c, *in);
+        int rc;
 
+        in->p += skip;
+        in->len -= skip;
+        if (in->len == 0)
+            return 0;
+        rc = begin(c, in->p[0]);
         if (rc || c->in_piece != started_in)
             return rc;
         rc = step(c, in->p[0]);

@@ -304,7 +304,10 @@ static int relay_body(struct answer *a)
             return rc;
         if (http_body_ended(&a->body))
             return finish_body(a);
-        rc = kubeio_fill(a->g, &a->g->upstream, a->text_held ? SETTLE_MS : -1);
+        rc = kubeio_wait(a->g, 0,
+                         0); /* a stream that never pauses is not to outlive its permission */
+        if (rc >= 0)
+            rc = kubeio_fill(a->g, &a->g->upstream, a->text_held ? SETTLE_MS : -1);
         if (rc == -ETIMEDOUT && a->text_held) {
             rc = settle_text(a, (struct bytes){0}, true);
             if (rc)
@@ -315,6 +318,7 @@ static int relay_body(struct answer *a)
             return a->body.framing == HTTP_TO_CLOSE ? finish_body(a) : -ECONNRESET;
         if (rc < 0)
             return rc;
+        kubeio_top_up(&a->g->upstream);
     }
 }
 

@@ -29,6 +29,7 @@ struct kuberequest {
     const char *body_text;    /* what is forwarded */
     size_t body_len;
     bool json_patch, websocket;
+    bool spdy;     /* wants to become what is not spoken here */
     bool protobuf; /* the body is, and was not looked into */
     uint64_t started_ms;
 };
@@ -69,6 +70,9 @@ int kubeio_wait(struct kubeguard *g, unsigned legs, int timeout_ms) MUST_CHECK;
 /* Reads some more into the leg's buffer. 1; 0: end of the stream; -ETIMEDOUT, -ECANCELED, -errno.
  * While it waits for the upstream it notices when the agent leaves: -ECONNRESET. */
 int kubeio_fill(struct kubeguard *g, struct kubeleg *l, int timeout_ms) MUST_CHECK;
+/* Reads what is there already, as far as the leg has room; nothing is waited for. What went wrong
+ * shows in the next kubeio_fill. */
+void kubeio_top_up(struct kubeleg *l);
 int kubeio_write(struct kubeguard *g, struct kubeleg *l, struct bytes b) MUST_CHECK;
 /* Connects, TLS, credentials; nothing when it is connected already. */
 int kubeupstream_ready(struct kubeguard *g, struct error *err) MUST_CHECK;

@@ -150,6 +150,19 @@ int kubeio_fill(struct kubeguard *g, struct kubeleg *l, int timeout_ms)
     }
 }
 
+void kubeio_top_up(struct kubeleg *l)
+{
+    while (buffer_len(&l->in) < KUBEGUARD_CHUNK) {
+        size_t room = KUBEGUARD_CHUNK - buffer_len(&l->in);
+        uint8_t *to = buffer_reserve(&l->in, room);
+        ssize_t got = to ? conn_read(l->conn, to, room) : 0;
+
+        if (got <= 0)
+            return;
+        buffer_commit(&l->in, (size_t)got);
+    }
+}
+
 int kubeio_write(struct kubeguard *g, struct kubeleg *l, struct bytes b)
 {
     uint64_t deadline = clock_mono_ms() + STALL_MS;

@@ -81,6 +81,18 @@ static void add_rule(struct buffer *b, const struct decision *d)
         jsonw_kstr(b, "rule", bytes_str(d->rule));
 }
 
+static void add_argv(struct buffer *b, const struct ssh_command *c)
+{
+    jsonw_key(b, "argv");
+    buffer_add_u8(b, '[');
+    for (size_t i = 0; i < c->n; i++) {
+        if (i)
+            buffer_add_u8(b, ',');
+        jsonw_str(b, bytes_str(c->argv[i]));
+    }
+    buffer_add_u8(b, ']');
+}
+
 static void add_act(struct buffer *b, const struct kube_act *a)
 {
     const struct {
@@ -101,6 +113,8 @@ static void add_act(struct buffer *b, const struct kube_act *a)
     }
     if (a->dry_run)
         add_bool(b, "dryRun", true);
+    if (a->command)
+        add_argv(b, a->command);
 }
 
 /* The body, masked as an answer would be. What a JSON patch sets has no kind: of a Secret it is

@@ -6,7 +6,6 @@
 #include "quote.h"
 
 #include <errno.h>
-#include <json-c/json_tokener.h>
 #include <json-c/linkhash.h>
 #include <stdio.h>
 
@@ -40,6 +39,8 @@ void kubemask_done(struct kubemask *m)
 {
     detector_set_unref(m->detectors);
     detect_scratch_free(m->scratch);
+    if (m->tokener)
+        json_tokener_free(m->tokener);
     *m = (struct kubemask){0};
 }
 
@@ -423,7 +424,7 @@ int kubemask_object(struct kubemask *m, struct json_object *o)
 int kubemask_piece(struct bytes piece, struct buffer *out, void *mask)
 {
     struct kubemask *m = mask;
-    struct json_tokener *t = json_tokener_new_ex(MAX_DEPTH);
+    struct json_tokener *t = m->tokener ? m->tokener : json_tokener_new_ex(MAX_DEPTH);
     struct json_object *o = NULL;
     const char *text;
     size_t n;
@@ -431,13 +432,14 @@ int kubemask_piece(struct bytes piece, struct buffer *out, void *mask)
 
     if (!t)
         return -ENOMEM;
+    m->tokener = t;
+    json_tokener_reset(t);
     o = json_tokener_parse_ex(t, (const char *)piece.p, (int)piece.len);
     if (json_tokener_get_error(t) == json_tokener_success &&
         json_tokener_get_parse_end(t) == piece.len && json_object_is_type(o, json_type_object))
         rc = kubemask_object(m, o);
     if (rc == 0 && m->detectors)
         rc = mask_strings(m, o);
-    json_tokener_free(t);
     if (rc == 0) {
         text = json_object_to_json_string_length(o, PLAIN, &n);
         rc = text ? buffer_append(out, text, n) : -ENOMEM;

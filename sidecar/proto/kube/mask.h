@@ -9,6 +9,7 @@
 #include "src-common/buffer.h"
 
 #include <json-c/json_object.h>
+#include <json-c/json_tokener.h>
 
 #define KUBEMASK_RULES 64
 
@@ -21,8 +22,9 @@ struct kubemask {
     struct detect_scratch *scratch;
     const struct masker *masker;
     enum mask_method methods[DETECTOR_COUNT];
-    uint64_t masked;            /* values so far */
-    struct json_object *copied; /* whose copy is being masked; NULL: none */
+    uint64_t masked;              /* values so far */
+    struct json_tokener *tokener; /* used again for each piece */
+    struct json_object *copied;   /* whose copy is being masked; NULL: none */
 };
 
 /* What stands for a value in data, where only base64 can stand, and elsewhere. */

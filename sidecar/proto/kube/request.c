@@ -20,6 +20,11 @@
 #define LINGER_BYTES ((size_t)16 << 20)
 #define REQUESTS_MAX 1000000 /* of one connection */
 
+#define ONLY_WEBSOCKETS                                                                            \
+    "only WebSockets are spoken for exec, attach and port-forward, not SPDY: use kubectl 1.31 or " \
+    "newer, and unset KUBECTL_REMOTE_COMMAND_WEBSOCKETS and KUBECTL_PORT_FORWARD_WEBSOCKETS if "   \
+    "they are false"
+
 /* ---- reading ---- */
 
 /* The head, copied to the arena. 0; 1: the agent is done; -errno. */
@@ -245,6 +250,21 @@ static bool has_to_be_read(const struct kuberequest *r, const struct decision *d
                            d->verdict == VERDICT_APPROVE);
 }
 
+/* kubectl tries SPDY when a WebSocket was refused, and shows what it is told then. */
+static int refuse_spdy(struct kubeguard *g, struct kuberequest *r, const struct decision *d)
+{
+    char why[1000];
+
+    if (d->verdict == VERDICT_APPROVE)
+        snprintf(why, sizeof why,
+                 "%s: it was not approved, or was asked for in a way that is not spoken here "
+                 "(" ONLY_WEBSOCKETS ")",
+                 d->reason);
+    else
+        snprintf(why, sizeof why, "%s", ONLY_WEBSOCKETS);
+    return refuse(g, r, 400, NULL, why);
+}
+
 static int judge(struct kubeguard *g, struct kuberequest *r)
 {
     const char *never = built_in(g, r);
@@ -261,6 +281,8 @@ static int judge(struct kubeguard *g, struct kuberequest *r)
     kubeguard_decide(g, &r->act, &d);
     if (d.verdict == VERDICT_DENY)
         return refuse(g, r, 403, &d, d.reason);
+    if (r->spdy)
+        return refuse_spdy(g, r, &d);
     if (has_to_be_read(r, &d))
         return refuse(g, r, 415, NULL,
                       "the body of this request has to be read, and that in JSON only: send "
@@ -291,13 +313,13 @@ static unsigned check_upgrade(struct kuberequest *r, struct error *err)
         error_set(err, -EBADMSG, "%s needs a WebSocket", sub);
         return 400;
     }
+    if (bytes_eq_str(r->head.method, "POST") && http_is(to, "SPDY/3.1") &&
+        strcmp(r->act.verb, "connect") == 0) {
+        r->spdy = true;
+        return 0;
+    }
     if (!http_is(to, "websocket") || !bytes_eq_str(r->head.method, "GET")) {
-        error_set(
-            err, -EPROTONOSUPPORT,
-            "only WebSockets are spoken for exec, attach and port-forward, not %.*s: use kubectl "
-            "1.31 or newer, and unset KUBECTL_REMOTE_COMMAND_WEBSOCKETS and "
-            "KUBECTL_PORT_FORWARD_WEBSOCKETS if they are false",
-            (int)min_size(to.len, 20), (const char *)to.p);
+        error_set(err, -EPROTONOSUPPORT, ONLY_WEBSOCKETS ", and that by GET");
         return 400;
     }
     if (strcmp(r->act.verb, "connect") != 0 || strcmp(sub, "proxy") == 0) {
@@ -407,6 +429,7 @@ static int serve(struct kubeguard *g, struct kuberequest *r)
     }
     if (!g->admitted)
         return malformed(g, 403, r->line, g->not_admitted);
+    r->head.close |= r->spdy;
     rc = with_body(g, r, &err);
     return rc ? rc : r->head.close;
 }
