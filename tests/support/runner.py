@@ -199,7 +199,7 @@ def count_junit(path):
     return tally
 
 
-def run_pytest(folder, test_deadline, deadline, env, marks=""):
+def run_pytest(folder, test_deadline, deadline, env, marks="", workers=0):
     with tempfile.TemporaryDirectory(prefix="chaperone-junit-") as work:
         report = pathlib.Path(work) / "junit.xml"
         argv = [CACHE / "venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider",
@@ -207,6 +207,8 @@ def run_pytest(folder, test_deadline, deadline, env, marks=""):
                 f"--timeout={test_deadline}", f"--junitxml={report}", ROOT / folder]
         if marks:
             argv += ["-m", marks]
+        if workers:
+            argv += ["-n", str(workers), "--dist", "loadfile"]
         status, _ = execute(argv, deadline, capture=False, env=env)
         if status is None:
             say(f"FAILED: the tests in {folder} took too long and were ended")
@@ -220,9 +222,10 @@ def run_pytest(folder, test_deadline, deadline, env, marks=""):
 
 
 def integration(variant, *, marks="", servers="15,18"):
+    """Each file's tests in one process, one process more than CPUs: they wait more than they compute."""
     return build(variant, "programs") or run_pytest(
         "tests/integration", TEST_DEADLINE[variant], PYTEST_DEADLINE[variant],
-        environment(variant, CHAPERONE_PG=servers), marks)
+        environment(variant, CHAPERONE_PG=servers), marks, workers=len(os.sched_getaffinity(0)) + 1)
 
 
 # ---- end-to-end tests: a real cluster ----
@@ -268,13 +271,13 @@ def corpus_of(program):
 
 
 def fuzz_one(program, seconds):
-    """Replays the files; with seconds, then mutates them for that long (libFuzzer's own flag)."""
+    """Replays the files; with seconds, then mutates them for that long."""
     inputs = sorted(p for p in corpus_of(program).rglob("*") if p.is_file())
     if not inputs:
         return failed(f"{program.name} has no corpus in {corpus_of(program).relative_to(ROOT)}")
     runs = [inputs]
     if seconds:
-        runs.append([f"-max_total_time={seconds}", corpus_of(program)])
+        runs.append(["--smoke", str(seconds), corpus_of(program)])
     for arguments in runs:
         status, output = execute([program, *arguments], 120 + seconds, env=environment("asan"))
         if status != 0:

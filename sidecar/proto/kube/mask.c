@@ -296,8 +296,11 @@ static bool is_copy(const char *key, const char *text, bool secret)
            (strstr(text, "data:") || strstr(text, "\"data\"") || strstr(text, "tringData"));
 }
 
-static bool repeats(const struct kubemask *m, struct json_object *o, const char *text)
+static bool repeats(const struct kubemask *m, struct json_object *o, struct json_object *annotation)
 {
+    struct bytes text = bytes_of(json_object_get_string(annotation),
+                                 (size_t)json_object_get_string_len(annotation));
+
     return kubequote_repeats(o, text) || (m->copied && kubequote_repeats(m->copied, text));
 }
 
@@ -313,7 +316,7 @@ static int mask_annotation(struct kubemask *m, struct json_object *o, bool secre
         rc = mask_copy(m, value, o);
     else if (copy || bare)
         rc = redact(m, NULL, NULL, value, MASK_REDACTED);
-    if (rc == 0 && secret && repeats(m, o, json_object_get_string(value)))
+    if (rc == 0 && secret && repeats(m, o, value))
         rc = redact(m, NULL, NULL, value, MASK_REDACTED);
     return rc;
 }

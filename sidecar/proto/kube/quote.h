@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "src-common/base.h"
+#include "src-common/bytes.h"
 
 #include <json-c/json_object.h>
 
@@ -15,4 +15,4 @@ int kubequote_withhold(struct json_object *o, bool *ret_changed) MUST_CHECK;
 
 /* The values of a Secret, to be found again in its annotations. `secret` as the API server sent it;
  * true when `text` contains one of them (of 4 bytes or more), in clear or as it is stored. */
-bool kubequote_repeats(struct json_object *secret, const char *text);
+bool kubequote_repeats(struct json_object *secret, struct bytes text);

@@ -19,9 +19,11 @@ static bool one_of(const char *w, const char *list)
 {
     size_t n = strlen(w);
 
+    if (n == 0 || strchr(w, ' ')) /* the empty word is found even behind the list's end */
+        return false;
     for (const char *t = list; (t = strstr(t, w)); t++) {
         if ((t == list || t[-1] == ' ') && (t[n] == ' ' || !t[n]))
-            return n > 0 && !strchr(w, ' ');
+            return true;
     }
     return false;
 }
