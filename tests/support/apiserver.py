@@ -47,8 +47,10 @@ class Refused(Exception):
 
 
 class ApiServer:
-    def __init__(self):
+    def __init__(self, audit=False):
+        """audit: every request that arrives is in audited()."""
         self.dir = r.temp_dir("apiserver", mode=0o755)
+        self.audit = audit
         self.authority = Authority("kubernetes", directory=self.dir)
         self.cert, self.key = self.authority.issue("kube-apiserver", ["127.0.0.1", "10.96.0.1"])
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -84,9 +86,21 @@ class ApiServer:
             f"--service-account-key-file={self.sa_key}", f"--service-account-signing-key-file={self.sa_key}",
             "--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.96.0.0/24",
             "--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none",
-            f"--cert-dir={self.dir}", "--shutdown-delay-duration=0s"])
+            f"--client-ca-file={self.authority.ca}", f"--cert-dir={self.dir}", "--shutdown-delay-duration=0s",
+            *(self._audit() if self.audit else [])])
         r.wait_for(self._ready, 90, what="the API server's readiness", interval=0.2)
         return self
+
+    def _audit(self):
+        policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["ResponseStarted", "ResponseComplete"],
+                  "rules": [{"level": "Metadata"}]}
+        return [f"--audit-policy-file={r.write_file(self.dir / 'audit.yaml', json.dumps(policy))}",
+                f"--audit-log-path={self.dir / 'audit.log'}", "--audit-log-mode=blocking"]
+
+    def audited(self, word=""):
+        """The requests so far, before anything was done for them, whose line has the word."""
+        lines = (self.dir / "audit.log").read_text().splitlines()
+        return [json.loads(line) for line in lines if word in line]
 
     def _ready(self):
         for name, p in self.processes.items():
