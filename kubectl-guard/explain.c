@@ -4,6 +4,7 @@
 #include "clusterpolicies.h"
 #include "commands.h"
 #include "explain_agent.h"
+#include "explain_ssh.h"
 #include "judge.h"
 #include "kubectl.h"
 #include "object.h"
@@ -18,6 +19,9 @@ const struct option_spec explain_options[] = {
     {"pod", 0, "POD", "the agent is this pod of the cluster: its labels and service account"},
     {"sql", 0, "SQL",
      "the statement or statements; - reads standard input. Without: all that the agent may do"},
+    {"ssh", 0, "COMMAND", "a command that the agent runs over SSH, as one text"},
+    {"sftp", 0, "PATH", "a file that it touches over SFTP"},
+    {"access", 0, "A,A", "with --sftp: read, write, delete (read)"},
     {"target", 0, "T", "the GuardTarget (when there is more than one)"},
     {"database", 'd', "D", "the database that is connected to"},
     {"service-account", 0, "SA", "the agent's service account (default)"},
@@ -106,6 +110,8 @@ static enum exit_code check_options(const struct cli *cli)
     if (!dir && !cli->cluster)
         return cli_usage(cli, "--policies is missing: which directory? (without a socket, the "
                               "cluster's policies are taken)");
+    if (cli_option(cli, "sql") && (cli_option(cli, "ssh") || cli_option(cli, "sftp")))
+        return cli_usage(cli, "--sql and --ssh or --sftp are two questions: ask one");
     if (pod && !cli->cluster)
         return cli_usage(cli, "--pod asks the cluster, and a socket is named");
     if (pod && (cli_option(cli, "labels") || cli_option(cli, "service-account")))
@@ -360,6 +366,8 @@ enum exit_code cmd_explain(const struct cli *cli)
 
     if (code == EXIT_DONE && cli_option(cli, "sql"))
         code = explain_sql(cli, &a);
+    else if (code == EXIT_DONE && (cli_option(cli, "ssh") || cli_option(cli, "sftp")))
+        code = explain_ssh(cli, &a.q);
     else if (code == EXIT_DONE)
         code = explain_agent(cli, a.q.policies, &a.q.agent, a.q.target);
     asked_done(&a);

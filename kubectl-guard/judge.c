@@ -39,12 +39,18 @@ const char *judge_default_namespace(const struct policy_snapshot *policies)
     return found ? found : "default";
 }
 
-static bool usable(const struct target *t, const char *ns)
+static bool usable(const struct target *t, enum target_protocol p, const char *ns)
 {
-    return t->protocol == TARGET_POSTGRES && (!t->namespace_ || strcmp(t->namespace_, ns) == 0);
+    return t->protocol == p && (!t->namespace_ || strcmp(t->namespace_, ns) == 0);
 }
 
-static const struct target *find_target(const struct judge_question *q, struct error *err)
+static const char *protocol_name(enum target_protocol p)
+{
+    return p == TARGET_SSH ? "ssh" : "postgres";
+}
+
+static const struct target *find_target(const struct judge_question *q, enum target_protocol p,
+                                        struct error *err)
 {
     const char *ns = q->agent.namespace_;
     const struct target *found = NULL;
@@ -54,12 +60,14 @@ static const struct target *find_target(const struct judge_question *q, struct e
         found = policy_target_by_name(q->policies, ns, q->target);
         if (!found)
             error_set(err, -ENOENT, "there is no target \"%s\" in namespace %s", q->target, ns);
-        return found;
+        else if (found->protocol != p)
+            error_set(err, -ENOENT, "target \"%s\" is no %s target", q->target, protocol_name(p));
+        return found && found->protocol == p ? found : NULL;
     }
     for (size_t i = 0; i < policy_n_targets(q->policies); i++) {
         const struct target *t = policy_target_at(q->policies, i);
 
-        if (!usable(t, ns))
+        if (!usable(t, p, ns))
             continue;
         snprintf(names + strlen(names), sizeof names - strlen(names), " %s", t->name);
         if (found) {
@@ -70,9 +78,9 @@ static const struct target *find_target(const struct judge_question *q, struct e
     }
     if (!found)
         error_set(err, -ENOENT,
-                  "the policies have no postgres target in namespace %s: name another one with "
+                  "the policies have no %s target in namespace %s: name another one with "
                   "--namespace",
-                  ns);
+                  protocol_name(p), ns);
     return found;
 }
 
@@ -136,21 +144,28 @@ static int judge_message(const struct judge_question *q, struct judgement *j, st
     return 0;
 }
 
+int judge_begin(const struct judge_question *q, enum target_protocol p, struct judgement *ret,
+                struct error *err)
+{
+    int r;
+
+    memset(ret, 0, sizeof *ret);
+    arena_init(&ret->arena, ARENA_MAX);
+    ret->target = find_target(q, p, err);
+    if (!ret->target)
+        return -ENOENT;
+    r = policy_view_new(q->policies, &q->agent, ret->target, q->database, &ret->view);
+    return r ? error_set(err, r, "out of memory") : 0;
+}
+
 int judge_sql(const struct judge_question *q, struct judgement *ret, struct error *err)
 {
     struct error scratch = {0};
     int r;
 
     err = err ? err : &scratch;
-    memset(ret, 0, sizeof *ret);
-    arena_init(&ret->arena, ARENA_MAX);
-    ret->target = find_target(q, err);
-    if (!ret->target)
-        return -ENOENT;
-    r = policy_view_new(q->policies, &q->agent, ret->target, q->database, &ret->view);
-    if (r != 0)
-        return error_set(err, r, "out of memory");
-    return judge_message(q, ret, err);
+    r = judge_begin(q, TARGET_POSTGRES, ret, err);
+    return r ? r : judge_message(q, ret, err);
 }
 
 void judge_done(struct judgement *j)

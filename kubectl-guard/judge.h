@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What policies would say about SQL, without a guard and without a database.
+ * What policies would say about SQL, without a guard and without a database; and what they are
+ * asked about other protocols begins with.
  */
 #pragma once
 
@@ -28,6 +29,10 @@ struct judgement {
     bool unparsable;            /* `whole` says why */
 };
 
+/* The target (of that protocol) and what holds for the agent there: the rest is zero. -ENOENT no
+ * such target; -ENOMEM. judge_done in any case. */
+int judge_begin(const struct judge_question *q, enum target_protocol p, struct judgement *ret,
+                struct error *err) MUST_CHECK;
 /* 0; -ENOENT no such target; -ENOMEM. SQL that cannot be parsed is an answer (Deny), not an error.
  */
 int judge_sql(const struct judge_question *q, struct judgement *ret, struct error *err) MUST_CHECK;

@@ -72,7 +72,7 @@ const struct command commands[] = {
      "F may be - for standard output. asciicast v2 plays with asciinema; csv has a row for each\n"
      "statement; json is one document.",
      export_options, 1, 1, cmd_export, PLACE_FILES},
-    {"explain", "[--policies DIR] [--sql '...']", "what policies say about a statement, and why",
+    {"explain", "[--policies DIR] [--sql '...' | --ssh '...']", "what policies say about a statement, and why",
      "The policies are those of DIR, or of the cluster. The agent is --pod POD of the cluster, or\n"
      "what --namespace, --service-account and --labels say. No database is connected to: relations "
      "are not looked up, so a name without a schema is taken "

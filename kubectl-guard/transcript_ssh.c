@@ -31,9 +31,30 @@ int transcript_content(struct json_object *line, struct buffer *out)
     return 0;
 }
 
+/* Modes that change how things are drawn. Not among them: what makes the terminal send something
+ * (mouse, focus, pasted text, keys), which would go on after the replay. */
+static bool mode_draws(const char *parameters)
+{
+    static const char *const modes[] = {"4",   "20",  "?1",  "?5",    "?6",    "?7",
+                                        "?25", "?12", "?47", "?1047", "?1048", "?1049"};
+
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+        if (strcmp(parameters, modes[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 static bool draws(const uint8_t *s, size_t n)
 {
-    return strchr("@ABCDEFGHIJKLMPSTXZ`abdefghlmrsu", s[n - 1]) && !memchr(s, '>', n) &&
+    if (s[n - 1] == 'h' || s[n - 1] == 'l') {
+        char parameters[sizeof((struct terminal *)0)->sequence + 1];
+
+        memcpy(parameters, s, n - 1);
+        parameters[n - 1] = '\0';
+        return mode_draws(parameters);
+    }
+    return strchr("@ABCDEFGHIJKLMPSTXZ`abdefgmrsu", s[n - 1]) && !memchr(s, '>', n) &&
            !memchr(s, '=', n) && !memchr(s, '$', n) && !memchr(s, '"', n);
 }
 
@@ -51,6 +72,18 @@ static void after_escape(struct terminal *t, uint8_t c, struct buffer *out)
         buffer_add_u8(out, 0x1b);
         buffer_add_u8(out, c);
     }
+}
+
+/* As UTF-8, U+0080 to U+009F are for a terminal what ESC and a letter are. None draws. */
+static void after_lead(struct terminal *t, uint8_t c)
+{
+    uint8_t letter = c - 0x40;
+
+    t->n = 0;
+    if (letter == '[')
+        t->state = TERMINAL_CSI;
+    else if (strchr("]PX^_", letter))
+        t->state = TERMINAL_STRING;
 }
 
 static void in_csi(struct terminal *t, uint8_t c, struct buffer *out)
@@ -71,16 +104,26 @@ static void in_csi(struct terminal *t, uint8_t c, struct buffer *out)
 
 static void in_string(struct terminal *t, uint8_t c)
 {
-    if (c == 0x07 || (c == '\\' && t->escaped))
+    if (c == 0x07 || (c == '\\' && t->escaped) || (c == 0x9c && t->lead))
         t->state = TERMINAL_TEXT;
     t->escaped = c == 0x1b;
+    t->lead = c == 0xc2 && t->state == TERMINAL_STRING;
 }
 
 static void in_text(struct terminal *t, uint8_t c, struct buffer *out)
 {
+    bool lead = t->lead;
+
+    t->lead = c == 0xc2;
+    if (lead && c >= 0x80 && c <= 0x9f) {
+        after_lead(t, c);
+        return;
+    }
+    if (lead && c >= 0xa0 && c <= 0xbf) /* else it is no letter, and must not become one */
+        buffer_add_u8(out, 0xc2);
     if (c == 0x1b)
         t->state = TERMINAL_ESCAPE;
-    else if (c >= 0x20 ? c != 0x7f : strchr("\n\r\t\b", c) && c)
+    else if (c >= 0x20 ? c != 0x7f && c != 0xc2 : strchr("\n\r\t\b", c) && c)
         buffer_add_u8(out, c);
 }
 

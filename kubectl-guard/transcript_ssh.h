@@ -20,7 +20,8 @@ struct terminal { /* between two calls: sequences may be cut anywhere */
         TERMINAL_STRING,
         TERMINAL_CHARSET
     } state;
-    bool escaped;
+    bool escaped; /* in a string: ESC was the last */
+    bool lead;    /* 0xc2 was the last: the first half of a C1 control, or of a letter */
     size_t n;
     uint8_t sequence[64];
 };

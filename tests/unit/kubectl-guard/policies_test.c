@@ -212,12 +212,70 @@ static void broken_tests_are_no_tests(void **state)
     }
 }
 
+/* Commands and files of SSH targets. */
+static void explain_knows_ssh(void **state)
+{
+    static const char text[] =
+        "apiVersion: chaperone.dev/v1alpha1\n"
+        "kind: GuardTarget\n"
+        "metadata: {name: bastion, namespace: agents}\n"
+        "spec: {protocol: ssh, hosts: [127.0.0.1], ports: [22], ssh: {hostKeys: [\"ssh-ed25519 "
+        "AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl\"]}}\n"
+        "---\n"
+        "apiVersion: chaperone.dev/v1alpha1\n"
+        "kind: GuardPolicy\n"
+        "metadata: {name: p, namespace: agents}\n"
+        "spec:\n"
+        "  rules:\n"
+        "  - {name: look, action: Allow, ssh: {requests: [exec], argv: [[uptime]]}}\n"
+        "  - {name: trees, action: Deny, ssh: {requests: [exec], hazards: [DeleteTree]}}\n"
+        "  - {name: ask, action: RequireApproval, ssh: {requests: [exec], argv: [[touch, '**']]}}\n"
+        "  - {name: files, action: Allow, ssh: {requests: [sftp], paths: ['/srv/**'], access: "
+        "[read]}}\n";
+    static const struct {
+        const char *option, *value, *says;
+        int code;
+    } rows[] = {
+        {"--ssh", "uptime", "Allow by rule look of policy p", 0},
+        {"--ssh", "uptime; id", "not plain", 1},
+        {"--ssh", "cd / && rm -rf srv", "hazard DeleteTree", 1},
+        {"--ssh", "sh -c 'rm -rf srv'", "Deny by rule trees", 1},
+        {"--ssh", "touch '/x y'", "command [touch] [/x y]\n  => RequireApproval by rule ask", 0},
+        {"--ssh", "echo 'x \x1b[2J", "\\x1b[2J", 1},
+        {"--sftp", "/srv/a", "Allow by rule files", 0},
+        {"--sftp", "/etc/a", "Deny: reading /etc/a over sftp", 1},
+        {"--sftp", "/srv/../etc/a", "", 2},
+    };
+    struct fixture *f = *state;
+    char dir[128];
+
+    make_policies(f, dir);
+    assert_int_equal(run(f, "explain", "--policies", dir, "--ssh", "id", NULL), 2);
+    COMPLAINS("no ssh target");
+    write_file(f, "policies/p.yaml", text);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        assert_int_equal(run(f, "explain", "--policies", dir, rows[i].option, rows[i].value, NULL),
+                         rows[i].code);
+        SAYS(rows[i].says);
+        assert_null(strchr(f->out, '\x1b'));
+    }
+    assert_int_equal(
+        run(f, "explain", "--policies", dir, "--sftp", "/srv/a", "--access", "write", NULL), 1);
+    assert_int_equal(
+        run(f, "explain", "--policies", dir, "--sftp", "/srv/a", "--access", "eat", NULL), 2);
+    assert_int_equal(run(f, "explain", "--policies", dir, "--ssh", "id", "--sftp", "/srv/a", NULL),
+                     2);
+    assert_int_equal(run(f, "explain", "--policies", dir, "--ssh", "id", "--sql", "x", NULL), 2);
+    assert_int_equal(run(f, "explain", "--policies", dir, "--ssh", "uptime", "--json", NULL), 0);
+    SAYS("\"plain\": true");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(explain_explains),          T(explain_lists_what_an_identity_may_do),
         T(tests_pass_and_fail),       T(tests_have_groups_and_claims),
-        T(broken_tests_are_no_tests),
+        T(broken_tests_are_no_tests), T(explain_knows_ssh),
     };
 
     return run_group("tests", tests, ARRAY_LEN(tests));

@@ -45,6 +45,31 @@ static const struct {
      "b",
      "ab"},
     {"a\x1b(0b", "ab"},
+    /* C1 controls as UTF-8; letters that begin alike stay */
+    {"a\xc2\x9d"
+     "0;title\x07"
+     "b",
+     "ab"},
+    {"a\xc2\x90q\xc2\x9c"
+     "b",
+     "ab"},
+    {"a\xc2\x9b"
+     "6nb",
+     "ab"},
+    {"a\xc2\x9b"
+     "31mb",
+     "a\x1b[31mb"},
+    {"a\xc2\x85"
+     "b",
+     "ab"},
+    {"\xc2\xa9\xc2\xa0", "\xc2\xa9\xc2\xa0"},
+    {"a\xc2\x1b]x\x07\xa9"
+     "b",
+     "a\xa9"
+     "b"},
+    /* modes: what draws, and what makes the terminal send */
+    {"a\x1b[?25l\x1b[?1049hb", "a\x1b[?25l\x1b[?1049hb"},
+    {"a\x1b[?2004h\x1b[?1003h\x1b[?1004h\x1b[?25;1000hb", "ab"},
     /* unfinished */
     {"a\x1b]0;never ends", "a"},
     {"a\x1b[31", "a"},
