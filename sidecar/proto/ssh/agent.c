@@ -59,7 +59,7 @@ int sshrelay_wait_login(struct sshrelay *r, struct sshleg *l, struct error *err)
     return error_set(err, -ECONNRESET, "%s", why[0] ? why : "the connection was closed");
 }
 
-static int exchange_keys(struct sshrelay *r, struct error *err)
+int sshrelay_meet_agent(struct sshrelay *r, struct error *err)
 {
     struct session *s = r->session;
     ssh_session ssh = ssh_new();
@@ -325,7 +325,7 @@ int sshrelay_login_agent(struct sshrelay *r, struct error *err)
 {
     struct attempt a = {.relay = r, .err = err, .method = "none"};
     enum login l = LOGIN_GO_ON;
-    int rc = exchange_keys(r, err);
+    int rc = sshrelay_meet_agent(r, err);
 
     while (rc == 0 && l == LOGIN_GO_ON) {
         ssh_message m = ssh_message_get(r->agent.ssh);

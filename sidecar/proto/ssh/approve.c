@@ -133,36 +133,62 @@ enum asked sshchannel_ask(struct channel *c, uint32_t n, const struct decision *
         return ASKED_WAIT;
     case APPROVAL_ANSWER_TICKET:
         journal_approval(r, n, c->approval_id, "Requested");
-        snprintf(why, 300,
-                 "needs approval %s (rule '%s' of policy '%s'); ask again when it is approved",
-                 c->approval_id, d->rule, d->policy);
+        snprintf(
+            why, 300,
+            "needs approval %s (rule '%.63s' of policy '%.63s'); run the same again when it is "
+            "approved",
+            c->approval_id, d->rule, d->policy);
         break;
     case APPROVAL_ANSWER_GRANTED:
         journal_approval(r, n, c->approval_id, "Granted");
         return ASKED_GRANTED;
     case APPROVAL_ANSWER_AWAY:
-        snprintf(why, 300, "needs approval, and nobody can be asked now");
+        snprintf(
+            why, 300,
+            "needs approval (rule '%.63s' of policy '%.63s'), and nobody can be asked now; run "
+            "it again later",
+            d->rule, d->policy);
         break;
     case APPROVAL_ANSWER_REFUSED:
-        snprintf(why, 300, "too many requests wait for approval");
+        snprintf(
+            why, 300,
+            "needs approval (rule '%.63s' of policy '%.63s'), but it is too long to be shown, or "
+            "too many requests wait; shorten it, or run it again later",
+            d->rule, d->policy);
         break;
     }
-    journal_decision(r, n, d, why);
+    journal_decision(r, n, sshchannel_kind(c), d, why);
     return ASKED_REFUSED;
 }
 
-static void why_not(const struct channel *c, enum approval_phase phase,
-                    const struct approval_info *info, char why[static 480])
+/* Who or what stood against it, and what the agent can do. */
+static void why_not(const struct approval_info *info, char why[static 480])
 {
-    if (phase == APPROVAL_DENIED && info->n_decisions)
-        snprintf(why, 480, "approval %s was denied by %s: %s", c->approval_id,
-                 info->decisions[info->n_decisions - 1].by,
-                 info->decisions[info->n_decisions - 1].reason);
-    else
-        snprintf(why, 480, "approval %s %s", c->approval_id,
-                 phase == APPROVAL_DENIED    ? "was denied"
-                 : phase == APPROVAL_EXPIRED ? "was not decided in time"
-                                             : "was withdrawn");
+    char rule[200];
+    const struct approval_decision *last =
+        info->n_decisions ? &info->decisions[info->n_decisions - 1] : NULL;
+
+    snprintf(rule, sizeof rule, "approval %s (rule '%.63s' of policy '%.63s')", info->id,
+             info->rule, info->policy);
+    switch (info->phase) {
+    case APPROVAL_DENIED:
+        if (last)
+            snprintf(why, 480, "%s was denied by %.80s: %.180s", rule, last->by, last->reason);
+        else
+            snprintf(why, 480, "%s was denied", rule);
+        break;
+    case APPROVAL_EXPIRED:
+        snprintf(why, 480, "%s was not decided in time; run it again when somebody can look", rule);
+        break;
+    case APPROVAL_FAILED:
+        snprintf(why, 480, "%s cannot be asked for: %.160s; run it again later", rule, info->fault);
+        break;
+    case APPROVAL_WITHDRAWN:
+    case APPROVAL_PENDING:
+    case APPROVAL_APPROVED:
+        snprintf(why, 480, "%s was withdrawn; run it again", rule);
+        break;
+    }
 }
 
 static void take_answer(struct channel *c, const struct approval_info *info)
@@ -174,8 +200,8 @@ static void take_answer(struct channel *c, const struct approval_info *info)
     c->relay->dirty = true;
     journal_approval(c->relay, c->asking_n, c->approval_id, approval_phase_name(info->phase));
     if (!yes) {
-        why_not(c, info->phase, info, why);
-        journal_decision(c->relay, c->asking_n, NULL, why);
+        why_not(info, why);
+        journal_decision(c->relay, c->asking_n, sshchannel_kind(c), NULL, why);
     }
     if (c->state != CHANNEL_HELD)
         sshfile_answer(c->file, yes, why);

@@ -382,6 +382,34 @@ static bool settle(struct channel *c, struct sshflow *f, bool over)
     return true;
 }
 
+static void say_ended(struct channel *c, const char *why)
+{
+    char line[400];
+
+    snprintf(line, sizeof line, "chaperone: ended: %s%s\n", why, c->pty ? "\r" : "");
+    buffer_append(&c->err.ready, line, strlen(line));
+}
+
+/* What came from the target and is not in the record is not passed on; the guard's own words are,
+ * and how it ended: the agent does not wait for what will not come. */
+static void unrecordable(struct channel *c)
+{
+    static const char why[] = "the session cannot be recorded";
+
+    if (c->unrecorded)
+        return;
+    c->unrecorded = true;
+    if (c->target) {
+        sshflow_drop(&c->in);
+        sshflow_drop(&c->out);
+        sshflow_drop(&c->err);
+    }
+    if (c->state < CHANNEL_REFUSED)
+        sshchannel_abort(c, why);
+    else if (c->target)
+        say_ended(c, why);
+}
+
 static void to_target(struct channel *c)
 {
     pull(c, c->agent, &c->in, 0);
@@ -390,7 +418,7 @@ static void to_target(struct channel *c)
     else if (!settle(c, &c->in, c->agent_eof))
         return;
     if (!journal_commit(c->relay)) {
-        sshchannel_abort(c, "the session cannot be recorded");
+        unrecordable(c);
         return;
     }
     send_ready(c, &c->relay->target, c->target, &c->in, false);
@@ -442,10 +470,9 @@ static void to_agent(struct channel *c)
 
     if (!from_target(c))
         return;
-    if (!journal_flush(c->relay)) {
-        sshchannel_abort(c, "the session cannot be recorded");
-        return;
-    }
+    if (!journal_flush(c->relay))
+        unrecordable(c);
+    over |= c->state == CHANNEL_REFUSED;
     send_ready(c, &c->relay->agent, c->agent, &c->err, true);
     send_ready(c, &c->relay->agent, c->agent, &c->out, false);
     if (!sshflow_empty(&c->out) || !sshflow_empty(&c->err))
@@ -504,16 +531,13 @@ void sshchannel_pump(struct channel *c)
 
 void sshchannel_abort(struct channel *c, const char *why)
 {
-    char line[400];
-
     if (c->state >= CHANNEL_REFUSED)
         return;
     sshchannel_withdraw(c);
     if (c->target && !c->target_closed)
         (void)ssh_channel_close(c->target);
     started(c);
-    snprintf(line, sizeof line, "chaperone: ended: %s%s\n", why, c->pty ? "\r" : "");
-    buffer_append(&c->err.ready, line, strlen(line));
+    say_ended(c, why);
     c->exit_status = 126;
     c->exit_signal[0] = '\0';
     c->state = CHANNEL_REFUSED;

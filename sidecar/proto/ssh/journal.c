@@ -103,7 +103,8 @@ void journal_statement(struct sshrelay *r, uint32_t n, const char *kind, struct 
     }
 }
 
-void journal_decision(struct sshrelay *r, uint32_t n, const struct decision *d, const char *reason)
+void journal_decision(struct sshrelay *r, uint32_t n, const char *kind, const struct decision *d,
+                      const char *reason)
 {
     struct buffer *b = record_begin(r->session->record, "decision");
     char request[64];
@@ -111,6 +112,7 @@ void journal_decision(struct sshrelay *r, uint32_t n, const struct decision *d, 
     snprintf(request, sizeof request, "%s/%u", r->session->id, n);
     jsonw_ku64(b, "n", n);
     jsonw_kstr(b, "verdict", BYTES("Deny"));
+    jsonw_kstr(b, "operation", bytes_str(kind));
     add_rule(b, d);
     jsonw_kstr(b, "reason", bytes_str(reason));
     jsonw_kstr(b, "requestId", bytes_str(request));

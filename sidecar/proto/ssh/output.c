@@ -72,6 +72,16 @@ int sshflow_settle(struct sshflow *f, struct detect_scratch *scratch, bool last)
     return rc;
 }
 
+void sshflow_drop(struct sshflow *f)
+{
+    detect_stream_free(f->mask);
+    f->mask = NULL;
+    f->held = 0;
+    f->more = false;
+    buffer_reset(&f->raw, SIZE_MAX);
+    buffer_reset(&f->ready, SIZE_MAX);
+}
+
 bool sshflow_empty(const struct sshflow *f)
 {
     return !buffer_len(&f->raw) && !buffer_len(&f->ready) && !f->held && !f->more;

@@ -33,5 +33,7 @@ size_t sshflow_take(struct sshflow *f, struct bytes data, uint64_t now_ms);
 /* Moves raw to ready, through the mask. `last`: nothing more comes now, give out what is held.
  * -ENOMEM, -EIO. */
 int sshflow_settle(struct sshflow *f, struct detect_scratch *scratch, bool last) MUST_CHECK;
+/* Forgets what is under way, and what libssh keeps. */
+void sshflow_drop(struct sshflow *f);
 /* Nothing anywhere. */
 bool sshflow_empty(const struct sshflow *f);

@@ -71,6 +71,7 @@ struct channel {
     struct sshflow in, out, err; /* agent→target; target→agent */
     struct sshfile *file;        /* CHANNEL_SFTP: what decodes both directions */
     bool agent_eof, agent_closed, target_eof, target_closed;
+    bool unrecorded; /* the record failed under it: only the guard's own words are passed on */
     bool target_eof_sent, agent_eof_sent, exit_sent, close_passed;
     bool agent_sized, target_sized; /* sshleg_write */
     bool in_read;    /* a read of ours is under way: the callback keeps its hands off */
@@ -114,6 +115,8 @@ struct sshrelay {
 
 /* ---- agent.c, target.c: logging in ---- */
 
+/* Key exchange with the agent; blocks until the session's deadline. */
+int sshrelay_meet_agent(struct sshrelay *r, struct error *err) MUST_CHECK;
 /* Key exchange and login of the agent; calls sshrelay_login_target before it says yes. Blocks until
  * the session's deadline. -errno with a reason for the record and the agent. */
 int sshrelay_login_agent(struct sshrelay *r, struct error *err) MUST_CHECK;
@@ -140,6 +143,8 @@ void sshrelay_decide(struct sshrelay *r, const struct ssh_act *act, struct decis
 /* Judges what the channel asked for (kind, text) and goes on, holds or refuses. Again after policy
  * changed under a held request. */
 void sshchannel_judge(struct channel *c);
+/* What was asked for: exec, shell, sftp, forward, or nothing yet. */
+const char *sshchannel_kind(const struct channel *c);
 /* The channel's request is permitted: on towards the target. */
 void sshchannel_permit(struct channel *c);
 /* A line for the agent at once, before what is answered next. */
@@ -175,10 +180,12 @@ void sshchannel_withdraw(struct channel *c);
 
 /* outcome: Accepted, Refused, Expired; why: NULL for the first. */
 void journal_auth(struct sshrelay *r, const char *method, const char *outcome, const char *why);
-/* A request and its verdict. d NULL: the guard's own refusal, with that reason. */
+/* A request and its verdict; kind: what docs/ssh.md calls it. d NULL: the guard's own refusal, with
+ * that reason. */
 void journal_statement(struct sshrelay *r, uint32_t n, const char *kind, struct bytes text,
                        const struct decision *d, const char *reason);
-void journal_decision(struct sshrelay *r, uint32_t n, const struct decision *d, const char *reason);
+void journal_decision(struct sshrelay *r, uint32_t n, const char *kind, const struct decision *d,
+                      const char *reason);
 void journal_approval(struct sshrelay *r, uint32_t n, const char *id, const char *phase);
 void journal_notice(struct sshrelay *r, uint32_t n, const char *message);
 void journal_error(struct sshrelay *r, uint32_t n, const char *message, bool upstream);

@@ -96,6 +96,11 @@ static const char *kind_name(enum channel_kind k)
     return names[k];
 }
 
+const char *sshchannel_kind(const struct channel *c)
+{
+    return kind_name(c->kind);
+}
+
 static unsigned request_of(enum channel_kind k)
 {
     static const unsigned requests[] = {
@@ -167,11 +172,11 @@ void sshchannel_judge(struct channel *c)
     }
     text = c->kind == CHANNEL_EXEC ? bytes_str(c->text) : bytes_str(destination);
     sshrelay_decide(r, &act, &d);
-    journal_statement(r, c->n, kind_name(c->kind), text, &d, d.reason);
+    journal_statement(r, c->n, sshchannel_kind(c), text, &d, d.reason);
     if (!journal_commit(r)) {
         sshchannel_refuse(c, "denied: the session cannot be recorded");
     } else if (d.verdict == VERDICT_DENY) {
-        journal_decision(r, c->n, &d, d.reason);
+        journal_decision(r, c->n, sshchannel_kind(c), &d, d.reason);
         refuse_decided(c, &d);
     } else if (set_masks(c, &act) != 0) {
         sshrelay_end(r, "out of memory");
@@ -194,7 +199,7 @@ static void refuse_request(struct channel *c, const char *kind, const char *text
     struct sshrelay *r = c->relay;
 
     journal_statement(r, ++r->n, kind, bytes_str(text), d, why);
-    journal_decision(r, r->n, d, why);
+    journal_decision(r, r->n, kind, d, why);
 }
 
 static bool answer(ssh_message m, bool yes)
@@ -401,7 +406,7 @@ static void refuse_open(struct sshrelay *r, ssh_message m, const char *kind, con
                         const char *why)
 {
     journal_statement(r, ++r->n, kind, bytes_str(text), NULL, why);
-    journal_decision(r, r->n, NULL, why);
+    journal_decision(r, r->n, kind, NULL, why);
     (void)ssh_message_reply_default(m);
 }
 

@@ -271,7 +271,7 @@ static enum step judge_op(struct sshfile *f, struct channel *c, const struct sft
     if (d.verdict == VERDICT_ALLOW)
         return send_op(f, c, q);
     if (d.verdict == VERDICT_DENY) {
-        journal_decision(c->relay, op->n, &d, d.reason);
+        journal_decision(c->relay, op->n, "sftp", &d, d.reason);
         snprintf(why, sizeof why, "denied: %s%s%s", d.reason, d.message ? ": " : "",
                  d.message ? d.message : "");
         return refuse_op(f, c, q->id, why);

@@ -83,18 +83,42 @@ static void finish(struct sshrelay *r, const char *goodbye)
     arena_done(&r->arena);
 }
 
+/* Only after the key exchange, when it asks for something, can a client be told anything. */
+static void turn_away(struct sshrelay *r, const char *why)
+{
+    struct session *s = r->session;
+    struct error err = {""};
+    char goodbye[200];
+
+    arena_init(&r->arena, 1);
+    snprintf(goodbye, sizeof goodbye, "chaperone: %s", why);
+    if (sshrelay_meet_agent(r, &err) == 0) {
+        ssh_message m = NULL; /* closing on what is unread would lose the goodbye */
+
+        while (!(m = ssh_message_get(r->agent.ssh)) && sshrelay_wait_login(r, &r->agent, &err) == 0)
+            ;
+        ssh_message_free(m);
+    }
+    finish(r, goodbye);
+    session_end(s, why);
+    free(r);
+}
+
 static void run(struct session *s)
 {
     struct sshrelay *r = calloc(1, sizeof *r);
     struct error err = {""};
     int rc;
 
-    if (!r || session_record_open(s) != 0) {
-        free(r);
-        session_end(s, "the session cannot be recorded");
+    if (!r) {
+        session_end(s, "out of memory");
         return;
     }
     r->session = s;
+    if (session_record_open(s) != 0) {
+        turn_away(r, "the session cannot be recorded");
+        return;
+    }
     s->proto = r;
     rc = start(r, &err);
     if (rc == 0)
