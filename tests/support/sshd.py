@@ -77,13 +77,18 @@ Subsystem sftp {server}
     def new_key(self, name):
         return self._keygen(name, "ed25519")
 
+    def program(self):
+        return [shutil.which("sshd", path="/usr/sbin:/usr/bin"), "-D", "-e", "-f", str(self.dir / "config")]
+
+    def command(self):
+        return [*r.die_with_parent(), *self.program()]
+
     def __enter__(self):
         if r.is_root():
             pathlib.Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [*r.die_with_parent(), shutil.which("sshd", path="/usr/sbin:/usr/bin"), "-D", "-e",
-                 "-f", str(self.dir / "config")], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, env={"PATH": os.environ["PATH"]})
         try:
             r.wait_for(self._accepts, 10, what="sshd")
