@@ -51,6 +51,14 @@ static const char help_text[] =
     "  --s3-endpoint URL          http[s]://HOST[:PORT] (default: Amazon's for the region)\n"
     "  --s3-region R              (default us-east-1)\n"
     "  --s3-lock MODE:TIME        Object Lock, e.g. Compliance:30d; Governance; h, d, y\n"
+    "  --s3-style path|virtual    where the bucket's name goes (default path)\n"
+    "  --s3-sse AES256|aws:kms[:KEY]\n"
+    "                             the store is to encrypt what it keeps\n"
+    "  --s3-role ARN --s3-token FILE [--s3-sts URL]\n"
+    "                             keys come from a token service instead, for the file's token\n"
+    "  --encrypt-to FILE          certificates (PEM) of who alone may read what is uploaded\n"
+    "  --encrypt-to-inline PEM    the file's content instead\n"
+    "  --upload-rate SIZE         at most so many bytes a second, from 16Ki on\n"
     "  --segment-bytes SIZE       a segment ends at this size (default 4Mi)\n"
     "  --segment-seconds N        or at this age (default 10)\n"
     "  --control PATH             unix socket for kubectl-guard\n"
@@ -102,6 +110,14 @@ enum {
     OPT_S3_REGION,
     OPT_S3_LOCK,
     OPT_S3_CREDENTIALS,
+    OPT_S3_STYLE,
+    OPT_S3_SSE,
+    OPT_S3_ROLE,
+    OPT_S3_TOKEN,
+    OPT_S3_STS,
+    OPT_ENCRYPT_TO,
+    OPT_ENCRYPT_TO_INLINE,
+    OPT_UPLOAD_RATE,
     OPT_SEAL,
     OPT_ANCHOR_SECONDS,
     OPT_SPOOL_LIMIT,
@@ -142,6 +158,14 @@ static const struct option long_options[] = {
     {"s3-region", required_argument, NULL, OPT_S3_REGION},
     {"s3-lock", required_argument, NULL, OPT_S3_LOCK},
     {"s3-credentials", required_argument, NULL, OPT_S3_CREDENTIALS},
+    {"s3-style", required_argument, NULL, OPT_S3_STYLE},
+    {"s3-sse", required_argument, NULL, OPT_S3_SSE},
+    {"s3-role", required_argument, NULL, OPT_S3_ROLE},
+    {"s3-token", required_argument, NULL, OPT_S3_TOKEN},
+    {"s3-sts", required_argument, NULL, OPT_S3_STS},
+    {"encrypt-to", required_argument, NULL, OPT_ENCRYPT_TO},
+    {"encrypt-to-inline", required_argument, NULL, OPT_ENCRYPT_TO_INLINE},
+    {"upload-rate", required_argument, NULL, OPT_UPLOAD_RATE},
     {"seal", no_argument, NULL, OPT_SEAL},
     {"anchor-seconds", required_argument, NULL, OPT_ANCHOR_SECONDS},
     {"spool-limit", required_argument, NULL, OPT_SPOOL_LIMIT},
@@ -246,6 +270,13 @@ static const struct {
     {OPT_S3_REGION, offsetof(struct options, s3.region)},
     {OPT_S3_LOCK, offsetof(struct options, s3.lock)},
     {OPT_S3_CREDENTIALS, offsetof(struct options, s3.credentials)},
+    {OPT_S3_STYLE, offsetof(struct options, s3.style)},
+    {OPT_S3_SSE, offsetof(struct options, s3.sse)},
+    {OPT_S3_ROLE, offsetof(struct options, s3.role)},
+    {OPT_S3_TOKEN, offsetof(struct options, s3.token)},
+    {OPT_S3_STS, offsetof(struct options, s3.sts)},
+    {OPT_ENCRYPT_TO, offsetof(struct options, encrypt_to)},
+    {OPT_ENCRYPT_TO_INLINE, offsetof(struct options, encrypt_to_inline)},
 };
 
 static int take_option(struct options *o, int opt, const char *name, char *value, struct error *err)
@@ -286,6 +317,8 @@ static int take_option(struct options *o, int opt, const char *name, char *value
         return parse_number(name, value, 1, 86400, &o->stale_after_s, err);
     case OPT_SPOOL_LIMIT:
         return parse_size(name, value, 64 << 10, &o->spool_limit, err);
+    case OPT_UPLOAD_RATE:
+        return parse_size(name, value, 16 << 10, &o->s3.rate, err);
     case OPT_SEGMENT_BYTES:
         return parse_size(name, value, 4 << 10, &o->segment_bytes, err);
     case OPT_SEGMENT_SECONDS:
@@ -320,6 +353,24 @@ static int check_standalone(const struct options *o, struct error *err)
     return 0;
 }
 
+static int check_upload(const struct options *o, struct error *err)
+{
+    const char *const texts_of_upload[] = {
+        o->s3.endpoint, o->s3.region, o->s3.lock, o->s3.credentials, o->s3.style,         o->s3.sse,
+        o->s3.role,     o->s3.token,  o->s3.sts,  o->encrypt_to,     o->encrypt_to_inline};
+
+    if (o->encrypt_to && o->encrypt_to_inline)
+        return error_set(err, -EINVAL, "--encrypt-to and --encrypt-to-inline exclude each other");
+    for (size_t i = 0; !o->s3.url && i < ARRAY_LEN(texts_of_upload); i++)
+        if (texts_of_upload[i])
+            return error_set(
+                err, -EINVAL,
+                "the options --s3-… and --encrypt-to need --upload s3://BUCKET/PREFIX");
+    if (!o->s3.url && o->s3.rate)
+        return error_set(err, -EINVAL, "--upload-rate needs --upload s3://BUCKET/PREFIX");
+    return 0;
+}
+
 static int check(const struct options *o, struct error *err)
 {
     int rc = o->kubernetes ? check_kubernetes(o, err) : check_standalone(o, err);
@@ -332,8 +383,9 @@ static int check(const struct options *o, struct error *err)
         return error_set(err, -EINVAL, "--spool DIR is missing: nothing is forwarded unrecorded");
     if (o->segment_bytes > 64 << 20)
         return error_set(err, -EINVAL, "--segment-bytes: at most 64Mi");
-    if (!o->s3.url && (o->s3.endpoint || o->s3.region || o->s3.lock || o->s3.credentials))
-        return error_set(err, -EINVAL, "the options --s3-… need --upload s3://BUCKET/PREFIX");
+    rc = check_upload(o, err);
+    if (rc)
+        return rc;
     if (!o->n_listen && !o->capture_port)
         return error_set(err, -EINVAL,
                          "--listen or --capture is missing: there is nothing to guard");

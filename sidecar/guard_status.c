@@ -115,7 +115,8 @@ static void record_metrics(struct guard *g, struct buffer *b)
         {"upload_bytes_total", "counter", "Their bytes.", f.stored_bytes},
         {"upload_failures_total", "counter", "Attempts to upload that failed.", f.failures},
         {"upload_waiting", "gauge", "Files that wait to be uploaded.", f.waiting},
-        {"upload_lag_milliseconds", "gauge", "Age of the oldest of them.", f.lag_ms},
+        {"upload_waiting_bytes", "gauge", "Their bytes.", f.waiting_bytes},
+        {"upload_lag_milliseconds", "gauge", "Age of the oldest of these files.", f.lag_ms},
         {"records_stuck", "gauge", "Records that cannot be sealed.", f.stuck},
     };
 

@@ -173,6 +173,8 @@ static int start_records(struct services *s, const struct options *o, struct err
     struct shipper_config c = {.state = o->state,
                                .owner = {o->agent.namespace_, o->agent.pod, CHAPERONE_VERSION},
                                .s3 = o->s3,
+                               .encrypt_to = o->encrypt_to,
+                               .encrypt_to_inline = o->encrypt_to_inline,
                                .limit = o->spool_limit,
                                .seal = o->seal,
                                .segment_bytes = o->segment_bytes,

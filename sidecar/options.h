@@ -20,6 +20,7 @@ struct options {
     size_t n_listen;
     uint16_t capture_port;
     struct s3_config s3;
+    const char *encrypt_to, *encrypt_to_inline;
     uint64_t spool_limit, segment_bytes;
     unsigned segment_seconds, anchor_seconds;
     bool seal;

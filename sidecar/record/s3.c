@@ -8,9 +8,12 @@
 #include "signer.h"
 #include "src-common/buffer.h"
 #include "src-common/clock.h"
+#include "webidentity.h"
+#include "xmltext.h"
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <strings.h>
@@ -22,10 +25,15 @@
 #define STALL_S           30L /* without a byte: given up, and tried again later */
 #define BODY_MAX          ((size_t)8 << 10)
 #define HEADERS_MAX       16
+#define SMALL_BUFFER      16384L
+#define SSE               "x-amz-server-side-encryption"
+#define SSE_KEY           SSE "-aws-kms-key-id"
 
 struct s3 {
     struct s3_settings to;
     CURL *curl;
+    struct webidentity *identity; /* NULL: keys are files */
+    uint64_t rate;
     bool unconditional; /* the store does not know If-None-Match */
 };
 
@@ -41,7 +49,7 @@ struct object {
 
 struct answer {
     long status;
-    char checksum[64], etag[64];
+    char checksum[64], etag[64], sse[16], sse_key[256];
     uint64_t length;
     bool has_length;
     struct buffer body;
@@ -80,9 +88,10 @@ static int digest_file(struct object *o)
 
 static bool object_path(const struct s3_settings *to, const char *name, struct object *o)
 {
-    char plain[512];
-    int n = snprintf(plain, sizeof plain, "%s/%s/%s%s%s", to->base_path, to->bucket, to->prefix,
-                     to->prefix[0] ? "/" : "", name);
+    const char *bucket = to->virtual_host ? "" : to->bucket;
+    char plain[1024];
+    int n = snprintf(plain, sizeof plain, "%s%s%s/%s%s%s", to->base_path, bucket[0] ? "/" : "",
+                     bucket, to->prefix, to->prefix[0] ? "/" : "", name);
 
     return n > 0 && (size_t)n < sizeof plain && sigv4_encode_path(plain, o->path, sizeof o->path);
 }
@@ -139,7 +148,9 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
     char length[24];
 
     (void)(header_value(p, size * n, "x-amz-checksum-sha256", a->checksum, sizeof a->checksum) ||
-           header_value(p, size * n, "etag", a->etag, sizeof a->etag));
+           header_value(p, size * n, "etag", a->etag, sizeof a->etag) ||
+           header_value(p, size * n, SSE, a->sse, sizeof a->sse) ||
+           header_value(p, size * n, SSE_KEY, a->sse_key, sizeof a->sse_key));
     if (header_value(p, size * n, "content-length", length, sizeof length)) {
         a->length = strtoull(length, NULL, 10);
         a->has_length = true;
@@ -161,7 +172,6 @@ struct headers {
     char date[20], until[32];
 };
 
-/* In the order of their names. */
 static void add(struct headers *h, const char *name, const char *value)
 {
     if (value && value[0] && h->n < HEADERS_MAX)
@@ -187,6 +197,8 @@ static void put_headers(const struct s3 *s, const struct object *o, bool only_ne
         add(h, "x-amz-object-lock-mode", s->to.lock_mode);
         add(h, "x-amz-object-lock-retain-until-date", h->until);
     }
+    add(h, SSE, s->to.sse);
+    add(h, SSE_KEY, s->to.sse_key);
 }
 
 static void head_headers(const struct s3 *s, struct headers *h)
@@ -201,14 +213,20 @@ static void head_headers(const struct s3 *s, struct headers *h)
 
 static struct curl_slist *append(struct curl_slist *list, const char *name, const char *value)
 {
-    char line[SIGV4_MAX + 64];
+    char line[S3_TOKEN_MAX + 64];
     struct curl_slist *more;
 
     snprintf(line, sizeof line, "%s: %s", name, value);
     more = curl_slist_append(list, line);
+    OPENSSL_cleanse(line, sizeof line);
     if (!more)
         curl_slist_free_all(list);
     return more;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct sigv4_header *)a)->name, ((const struct sigv4_header *)b)->name);
 }
 
 /* Signs; NULL when it cannot. */
@@ -225,6 +243,7 @@ static struct curl_slist *sign(const struct s3 *s, const struct object *o, const
                       .date = h->date};
 
     add(h, "x-amz-security-token", c->session_token);
+    qsort(h->all, h->n, sizeof h->all[0], by_name);
     v.headers = h->all;
     v.n_headers = h->n;
     for (size_t i = 0; i < h->n; i++)
@@ -261,6 +280,7 @@ static void set_options(struct s3 *s, struct object *o, struct answer *a)
     if (s->to.ca_file[0] && access(s->to.ca_file, R_OK) == 0) {
         curl_easy_setopt(c, CURLOPT_CAINFO, s->to.ca_file);
         curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
+        curl_easy_setopt(c, CURLOPT_CA_CACHE_TIMEOUT, 0L); /* it is mounted, and changes */
     }
 }
 
@@ -272,6 +292,10 @@ static void set_body(struct s3 *s, struct object *o, bool put)
     }
     o->at = 0;
     curl_easy_setopt(s->curl, CURLOPT_UPLOAD, 1L);
+    if (s->rate && !atomic_load(o->until_ms)) {
+        curl_easy_setopt(s->curl, CURLOPT_UPLOAD_BUFFERSIZE, SMALL_BUFFER); /* no long silences */
+        curl_easy_setopt(s->curl, CURLOPT_MAX_SEND_SPEED_LARGE, (curl_off_t)s->rate);
+    }
     curl_easy_setopt(s->curl, CURLOPT_READFUNCTION, on_read);
     curl_easy_setopt(s->curl, CURLOPT_READDATA, o);
     curl_easy_setopt(s->curl, CURLOPT_SEEKFUNCTION, on_seek);
@@ -292,7 +316,8 @@ static int ask(struct s3 *s, struct object *o, enum request what, struct answer 
     time_t now = time(NULL);
     struct tm tm;
     CURLcode code;
-    int rc = s3_credentials_read(&s->to, &cred, err);
+    int rc = s->identity ? webidentity_keys(s->identity, o->until_ms, &cred, err)
+                         : s3_credentials_read(&s->to, &cred, err);
 
     if (rc)
         return rc;
@@ -307,7 +332,7 @@ static int ask(struct s3 *s, struct object *o, enum request what, struct answer 
     if (!list)
         return error_set(err, -ENOMEM, "the request cannot be signed");
     buffer_reset(&a->body, BODY_MAX);
-    a->checksum[0] = a->etag[0] = '\0';
+    a->checksum[0] = a->etag[0] = a->sse[0] = a->sse_key[0] = '\0';
     a->has_length = false;
     snprintf(url, sizeof url, "%s%s", s->to.origin, o->path);
     set_options(s, o, a);
@@ -327,28 +352,13 @@ static int ask(struct s3 *s, struct object *o, enum request what, struct answer 
 
 /* ---- what an answer means ---- */
 
-static void element(const struct buffer *b, const char *name, char *to, size_t size)
-{
-    struct bytes all = buffer_bytes(b);
-    const char *p = memmem(all.p, all.len, name, strlen(name)), *end;
-    size_t left;
-
-    to[0] = '\0';
-    if (!p)
-        return;
-    p += strlen(name);
-    left = all.len - (size_t)(p - (const char *)all.p);
-    end = memchr(p, '<', left);
-    snprintf(to, size, "%.*s", (int)min_size(end ? (size_t)(end - p) : left, size - 1), p);
-}
-
 static int failure(const struct answer *a, struct error *err)
 {
     char code[64], message[200];
     int rc = -EINVAL;
 
-    element(&a->body, "<Code>", code, sizeof code);
-    element(&a->body, "<Message>", message, sizeof message);
+    xmltext(buffer_bytes(&a->body), "Code", code, sizeof code);
+    xmltext(buffer_bytes(&a->body), "Message", message, sizeof message);
     if (a->status == 401 || a->status == 403)
         rc = -EACCES;
     else if (a->status >= 500 || a->status == 408 || a->status == 409 || a->status == 429 ||
@@ -400,9 +410,12 @@ static int put_new(struct s3 *s, struct object *o, struct answer *a, struct erro
 {
     int rc = s->unconditional ? look(s, o, a, err) : ask(s, o, PUT_NEW, a, err);
 
-    if (s->unconditional)
-        return rc == -ENOENT ? put_over(s, o, a, err) : rc;
-    if (rc)
+    if (s->unconditional && rc == -ENOENT) {
+        rc = put_over(s, o, a, err);
+        s->unconditional = a->status != 501; /* it was something else that it does not know */
+        return rc;
+    }
+    if (rc || s->unconditional)
         return rc;
     if (a->status == 501) {
         s->unconditional = true;
@@ -425,6 +438,24 @@ static int put_new(struct s3 *s, struct object *o, struct answer *a, struct erro
     }
 }
 
+/* Stores answer with the ARN of a key that was named by its id. */
+static bool tail_equals(const char *s, const char *tail)
+{
+    size_t n = strlen(s), t = strlen(tail);
+
+    return n >= t && strcmp(s + n - t, tail) == 0 && (n == t || strchr("/:", s[n - t - 1]));
+}
+
+/* Some stores pass over what they do not know. The object is there then, and no other will be. */
+static int check_sse(const struct s3 *s, const struct answer *a, struct error *err)
+{
+    if (!s->to.sse[0] || (strcasecmp(a->sse, s->to.sse) == 0 &&
+                          (!s->to.sse_key[0] || tail_equals(a->sse_key, s->to.sse_key))))
+        return 0;
+    return error_set(err, -EINVAL, "--s3-sse: the store holds the object, but not encrypted so: %s",
+                     a->sse[0] ? a->sse : "not at all, as it seems");
+}
+
 int s3_put(struct s3 *s, const char *name, int fd, const atomic_uint_fast64_t *until_ms,
            struct error *err)
 {
@@ -437,6 +468,10 @@ int s3_put(struct s3 *s, const char *name, int fd, const atomic_uint_fast64_t *u
         return error_set(err, -EINVAL, "the object's name is too long");
     rc = digest_file(&o);
     rc = rc ? error_set(err, -EAGAIN, "the file cannot be read") : put_new(s, &o, &a, err);
+    if (rc == 0)
+        rc = check_sse(s, &a, err);
+    else if (rc == -EACCES && s->identity)
+        webidentity_forget(s->identity);
     buffer_done(&a.body);
     return rc == -ENOENT || rc == -ENOMEM ? -EAGAIN : rc;
 }
@@ -451,6 +486,9 @@ int s3_new(const struct s3_config *config, struct s3 **ret, struct error *err)
     if (!s)
         return error_set(err, -ENOMEM, "out of memory");
     rc = s3_settings_parse(config, &s->to, err);
+    s->rate = config->rate;
+    if (rc == 0 && config->role)
+        rc = webidentity_new(config, &s->to, &s->identity, err);
     if (rc == 0) {
         s->curl = curl_easy_init();
         if (!s->curl)
@@ -469,5 +507,6 @@ void s3_free(struct s3 *s)
     if (!s)
         return;
     curl_easy_cleanup(s->curl);
+    webidentity_free(s->identity);
     free(s);
 }

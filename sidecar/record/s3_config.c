@@ -82,6 +82,50 @@ static int parse_endpoint(const char *endpoint, struct s3_settings *to, struct e
     return 0;
 }
 
+/* A bucket of its own name in the host's: as Amazon wants it. */
+static int parse_style(const char *style, struct s3_settings *to, struct error *err)
+{
+    char *host = strstr(to->origin, "://") + 3, plain[sizeof to->host];
+    int n;
+
+    if (!style || strcmp(style, "path") == 0)
+        return 0;
+    if (strcmp(style, "virtual") != 0)
+        return error_set(err, -EINVAL, "--s3-style: '%s' is neither path nor virtual", style);
+    if (strchr(to->bucket, '.') && strncmp(to->origin, "https", 5) == 0)
+        return error_set(err, -EINVAL,
+                         "--s3-style virtual: no certificate for *.%s is good for '%s', which has "
+                         "dots; use path",
+                         to->host, to->bucket);
+    memcpy(plain, to->host, sizeof plain);
+    n = snprintf(host, sizeof to->origin - (size_t)(host - to->origin), "%s.%s", to->bucket, plain);
+    if (n < 0 || (size_t)n >= sizeof to->host)
+        return error_set(err, -EINVAL, "--s3-style virtual: the host's name becomes too long");
+    memcpy(to->host, host, (size_t)n + 1);
+    to->virtual_host = true;
+    return 0;
+}
+
+static int parse_sse(const char *sse, struct s3_settings *to, struct error *err)
+{
+    static const char kms[] = "aws:kms";
+    size_t n = sizeof kms - 1;
+
+    if (!sse)
+        return 0;
+    if (strcmp(sse, "AES256") == 0) {
+        strcpy(to->sse, sse);
+        return 0;
+    }
+    if (strncmp(sse, kms, n) != 0 || (sse[n] && (sse[n] != ':' || !sse[n + 1])))
+        return error_set(err, -EINVAL, "--s3-sse: '%s' is not AES256, aws:kms or aws:kms:KEY", sse);
+    strcpy(to->sse, kms);
+    if (sse[n] && (strlen(sse + n + 1) >= sizeof to->sse_key || !name_ok(sse + n + 1, ":/_-.")))
+        return error_set(err, -EINVAL, "--s3-sse: '%s' is no key's id or ARN", sse + n + 1);
+    snprintf(to->sse_key, sizeof to->sse_key, "%s", sse[n] ? sse + n + 1 : "");
+    return 0;
+}
+
 static int parse_lock(const char *lock, struct s3_settings *to, struct error *err)
 {
     static const struct {
@@ -117,15 +161,28 @@ int s3_settings_parse(const struct s3_config *c, struct s3_settings *ret, struct
     rc = parse_url(c->option ? c->option : "--upload", c->url, ret, err);
     if (rc)
         return rc;
-    if (!c->credentials)
-        return error_set(err, -EINVAL, "--upload needs --s3-credentials DIR");
+    if (!c->credentials && !c->role)
+        return error_set(err, -EINVAL,
+                         "--upload needs --s3-credentials DIR, or --s3-role and --s3-token");
+    if (!c->role != !c->token || (c->sts && !c->role))
+        return error_set(err, -EINVAL, "--s3-role, --s3-token and --s3-sts belong together");
     ret->credentials = c->credentials;
     snprintf(ret->region, sizeof ret->region, "%s", c->region ? c->region : "us-east-1");
     if (!ret->region[0] || !name_ok(ret->region, "-"))
         return error_set(err, -EINVAL, "--s3-region: '%s' is no region", ret->region);
-    snprintf(ret->ca_file, sizeof ret->ca_file, "%.4000s/ca.crt", c->credentials);
+    if (c->credentials)
+        snprintf(ret->ca_file, sizeof ret->ca_file, "%.4000s/ca.crt", c->credentials);
     rc = parse_endpoint(c->endpoint, ret, err);
+    if (rc == 0)
+        rc = parse_style(c->style, ret, err);
+    if (rc == 0)
+        rc = parse_sse(c->sse, ret, err);
     return rc ? rc : parse_lock(c->lock, ret, err);
+}
+
+bool s3_text_ok(const char *s)
+{
+    return name_ok(s, "/+=-_.:,@%~");
 }
 
 static int read_one(const char *dir, const char *name, char *to, size_t size, struct error *err)
@@ -147,7 +204,7 @@ static int read_one(const char *dir, const char *name, char *to, size_t size, st
     if (n == 0 || (size_t)n >= size)
         return error_set(err, -EACCES, "%s is empty or too long", path);
     to[n] = '\0';
-    if (!name_ok(to, "/+=-_.:,@%~"))
+    if (!s3_text_ok(to))
         return error_set(err, -EACCES, "%s holds what cannot be sent", path);
     return 0;
 }

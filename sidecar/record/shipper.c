@@ -8,6 +8,7 @@
 #include "sealer.h"
 #include "src-common/clock.h"
 #include "src-common/log.h"
+#include "src-common/readall.h"
 #include "uploader.h"
 
 #include <errno.h>
@@ -22,6 +23,7 @@ struct shipper {
     struct signer *signer;
     struct ledger *ledger;
     struct s3 *store;
+    struct envelope_to *to;
     struct sealer *sealer;
     struct uploader *uploader;
     char folder[300];
@@ -64,9 +66,42 @@ static int publish_key(struct shipper *s, struct error *err)
 
 static int start_uploads(struct shipper *s, struct error *err)
 {
-    const struct uploader_config c = {s->c.spool, s->ledger, s->store, s->folder};
+    const struct uploader_config c = {s->c.spool, s->ledger, s->store,
+                                      s->folder,  s->to,     s->c.s3.rate};
 
     return uploader_start(&c, &s->uploader, err);
+}
+
+/* Who may read. Without it nothing must leave: so it is known before anything starts. */
+static int load_recipients(struct shipper *s, struct error *err)
+{
+    char text[64 << 10];
+    ssize_t n = 0;
+    int fd, rc;
+
+    if (s->c.encrypt_to_inline) {
+        rc = envelope_to_parse(bytes_str(s->c.encrypt_to_inline), &s->to, err);
+        return rc ? error_prefix(err, rc, "--encrypt-to-inline") : 0;
+    }
+    if (!s->c.encrypt_to)
+        return 0;
+    fd = open(s->c.encrypt_to, O_RDONLY | O_CLOEXEC);
+    n = fd < 0 ? -errno : read_all(fd, text, sizeof text);
+    if (fd >= 0)
+        close(fd);
+    if (n < 0)
+        return error_set(err, (int)n, "--encrypt-to: cannot read %s: %s", s->c.encrypt_to,
+                         strerror((int)-n));
+    rc = envelope_to_parse(bytes_of(text, (size_t)n), &s->to, err);
+    return rc ? error_prefix(err, rc, "--encrypt-to: %s", s->c.encrypt_to) : 0;
+}
+
+static int prepare_uploads(struct shipper *s, struct error *err)
+{
+    int rc = load_recipients(s, err);
+
+    s->c.s3.session = s->c.owner.pod;
+    return rc ? rc : s3_new(&s->c.s3, &s->store, err);
 }
 
 /* Before anything is written: what a dead guard left is ended first. */
@@ -104,6 +139,7 @@ void shipper_free(struct shipper *s)
     sealer_stop(s->sealer);
     ledger_free(s->ledger);
     s3_free(s->store);
+    envelope_to_free(s->to);
     signer_free(s->signer);
     if (s->lock_fd >= 0)
         close(s->lock_fd);
@@ -124,7 +160,7 @@ int shipper_start(const struct shipper_config *c, struct shipper **ret, struct e
     s->c = *c;
     s->lock_fd = -1;
     if (c->s3.url)
-        rc = s3_new(&c->s3, &s->store, err);
+        rc = prepare_uploads(s, err);
     if (rc == 0 && (c->s3.url || c->seal))
         rc = prepare_seals(s, err);
     record_spool_set_limit(c->spool, c->limit);
@@ -190,6 +226,7 @@ void shipper_figures(struct shipper *s, struct shipper_figures *ret)
     ret->stored_bytes = n.stored_bytes;
     ret->failures = n.failures;
     ret->waiting = n.waiting;
+    ret->waiting_bytes = n.waiting_bytes;
     ret->lag_ms = n.lag_ms;
     memcpy(ret->error, n.error, sizeof ret->error);
 }

@@ -13,7 +13,8 @@ struct shipper_config { /* copied but for what it points to, which lives longer 
     const char *state; /* directory of the signing key, or NULL: a new key for each start */
     struct ledger_owner owner;
     struct s3_config s3; /* url NULL: records stay in the spool, as they are */
-    uint64_t limit;      /* bytes in the spool; 0: none */
+    const char *encrypt_to, *encrypt_to_inline; /* file of certificates, or their text; or NULL */
+    uint64_t limit;                             /* bytes in the spool; 0: none */
     size_t segment_bytes;
     unsigned segment_ms;
     bool seal; /* without a store, too: signed segments stay in the spool, with a ledger */
@@ -35,7 +36,7 @@ const char *shipper_key(const struct shipper *s);
 struct shipper_figures {
     bool uploads;
     uint64_t held, limit; /* bytes in the spool */
-    uint64_t stored, stored_bytes, failures, waiting, lag_ms, stuck;
+    uint64_t stored, stored_bytes, failures, waiting, waiting_bytes, lag_ms, stuck;
     char error[256];
 };
 void shipper_figures(struct shipper *s, struct shipper_figures *ret); /* accepts NULL */

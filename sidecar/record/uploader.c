@@ -3,6 +3,7 @@
  */
 #include "uploader.h"
 
+#include "sendable.h"
 #include "src-common/buffer.h"
 #include "src-common/clock.h"
 #include "src-common/log.h"
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #define LOOK_MS     500
+#define PACE_MS     100
 #define BACKOFF_MS  1000
 #define BACKOFF_MAX 60000
 #define BATCH       256 /* files a pass; the rest in the next */
@@ -32,6 +34,7 @@ struct uploader {
     uint64_t oldest_us; /* wall clock */
     unsigned backoff_ms;
     uint64_t quiet_ms; /* no attempt before */
+    uint64_t next_ms;  /* no file before, so that the rate is kept */
     bool running, stop, hurry;
 };
 
@@ -52,31 +55,34 @@ static int is_finished(const struct dirent *e)
             ends_with(e->d_name, ".damaged"));
 }
 
-static uint64_t age_of(int dir_fd, const char *name)
+/* When it was written; its size is added to *bytes. */
+static uint64_t age_of(int dir_fd, const char *name, uint64_t *bytes)
 {
     struct stat st;
 
     if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
         return UINT64_MAX;
+    *bytes += (uint64_t)st.st_size;
     return (uint64_t)st.st_mtim.tv_sec * 1000000 + (uint64_t)st.st_mtim.tv_nsec / 1000;
 }
 
 static int list_files(struct uploader *u, struct dirent ***ret)
 {
     int fd = openat(u->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), n;
-    uint64_t oldest = UINT64_MAX;
+    uint64_t oldest = UINT64_MAX, bytes = 0;
 
     if (fd < 0)
         return -errno;
     n = scandirat(fd, ".", ret, is_finished, alphasort);
     close(fd);
     for (int i = 0; i < n; i++) {
-        uint64_t t = age_of(u->dir_fd, (*ret)[i]->d_name);
+        uint64_t t = age_of(u->dir_fd, (*ret)[i]->d_name, &bytes);
 
         oldest = t < oldest ? t : oldest;
     }
     pthread_mutex_lock(&u->lock);
     u->n.waiting = n > 0 ? (uint64_t)n : 0;
+    u->n.waiting_bytes = bytes;
     u->oldest_us = n > 0 ? oldest : 0;
     pthread_mutex_unlock(&u->lock);
     return n < 0 ? -errno : n;
@@ -98,30 +104,61 @@ static int note_stored(struct uploader *u, const char *name, int fd)
     return ledger_segment(u->c.ledger, &seal);
 }
 
-static int upload(struct uploader *u, const char *name, struct error *err)
+static int open_file(struct uploader *u, const char *name, struct stat *st, struct error *err)
 {
-    int fd = openat(u->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), rc;
+    int fd = openat(u->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd >= 0 && fstat(fd, st) == 0)
+        return fd;
+    error_set(err, -EINVAL, "%s cannot be read: %m", name);
+    if (fd >= 0)
+        close(fd);
+    return -EINVAL;
+}
+
+/* Goes to the store by the name `sent`, or by its own. */
+static int send_file(struct uploader *u, const char *name, const char *sent, struct error *err)
+{
     char key[512];
     struct stat st;
+    uint64_t began = clock_mono_ms();
+    int fd = open_file(u, sent, &st, err), rc;
 
-    if (fd < 0 || fstat(fd, &st) != 0) {
-        if (fd >= 0)
-            close(fd);
-        return error_set(err, -EINVAL, "%s cannot be read: %m", name);
-    }
-    snprintf(key, sizeof key, "%s/%s", u->c.folder, name);
+    if (fd < 0)
+        return fd;
+    snprintf(key, sizeof key, "%s/%s", u->c.folder, sent);
     rc = s3_put(u->c.store, key, fd, &u->until_ms, err);
-    if (rc == 0 && (rc = note_stored(u, name, fd)) != 0)
-        error_set(err, rc = -EAGAIN, "the ledger cannot be written");
     close(fd);
+    if (u->c.rate)
+        u->next_ms = began + (uint64_t)st.st_size * 1000 / u->c.rate;
     if (rc)
         return rc;
-    if (unlinkat(u->dir_fd, name, 0) != 0 && errno != ENOENT)
-        return error_set(err, -EINVAL, "%s cannot be removed: %m", name);
+    fd = open_file(u, name, &st, err);
+    rc = fd < 0 ? fd : note_stored(u, name, fd);
+    if (fd >= 0)
+        close(fd);
+    if (rc)
+        return error_set(err, -EAGAIN, "the ledger cannot be written");
     pthread_mutex_lock(&u->lock);
     u->n.stored++;
     u->n.stored_bytes += (uint64_t)st.st_size;
     pthread_mutex_unlock(&u->lock);
+    return 0;
+}
+
+static int upload(struct uploader *u, const char *name, struct error *err)
+{
+    char sent[SENT_NAME_MAX];
+    int rc = sendable_name(u->dir_fd, name, u->c.to, sent, err);
+
+    if (rc == 0)
+        rc = send_file(u, name, sent, err);
+    if (rc)
+        return rc;
+    /* In this order: an envelope without its file has been stored. */
+    if (unlinkat(u->dir_fd, name, 0) != 0 && errno != ENOENT)
+        return error_set(err, -EINVAL, "%s cannot be removed: %m", name);
+    sendable_done(u->dir_fd, name);
     return 0;
 }
 
@@ -175,12 +212,31 @@ static bool stopping(struct uploader *u)
     return stop || (until && clock_mono_ms() >= until);
 }
 
+/* Waits until the bytes before have had their time; at its end a guard does not. False: the pass is
+ * over. */
+static bool keep_pace(struct uploader *u)
+{
+    while (!stopping(u) && !atomic_load(&u->until_ms) && clock_mono_ms() < u->next_ms) {
+        struct timespec until;
+
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += PACE_MS * 1000000L;
+        if (until.tv_nsec >= 1000000000)
+            until.tv_sec++, until.tv_nsec -= 1000000000;
+        pthread_mutex_lock(&u->lock);
+        if (!u->stop && !u->hurry)
+            pthread_cond_timedwait(&u->wake, &u->lock, &until);
+        pthread_mutex_unlock(&u->lock);
+    }
+    return !stopping(u);
+}
+
 /* A file that the store refuses for itself does not hold up the others. */
 static void upload_files(struct uploader *u, struct dirent **files, int n)
 {
     bool failed = false;
 
-    for (int i = 0; i < n && !stopping(u); i++) {
+    for (int i = 0; i < n && keep_pace(u); i++) {
         struct error err = {""};
         int rc = upload(u, files[i]->d_name, &err);
 
@@ -253,6 +309,7 @@ int uploader_start(const struct uploader_config *c, struct uploader **ret, struc
     pthread_mutex_init(&u->lock, NULL);
     pthread_cond_init(&u->wake, NULL);
     pthread_cond_init(&u->idle, NULL);
+    sendable_clean(u->dir_fd);
     rc = -pthread_create(&u->thread, NULL, uploader_main, u);
     u->running = rc == 0;
     if (rc) {

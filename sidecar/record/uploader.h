@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "envelope.h"
 #include "ledger.h"
 #include "s3.h"
 
@@ -12,7 +13,9 @@ struct uploader_config { /* what it points to lives longer */
     struct record_spool *spool;
     struct ledger *ledger;
     struct s3 *store;
-    const char *folder; /* under the prefix: NAMESPACE/POD */
+    const char *folder;           /* under the prefix: NAMESPACE/POD */
+    const struct envelope_to *to; /* NULL: what is uploaded is not encrypted here */
+    uint64_t rate;                /* bytes a second, on the average; 0: no bound */
 };
 
 struct uploader;
@@ -24,7 +27,7 @@ void uploader_stop(struct uploader *u); /* accepts NULL */
 
 struct uploader_counters {
     uint64_t stored, stored_bytes, failures; /* since start */
-    uint64_t waiting;                        /* files */
+    uint64_t waiting, waiting_bytes;         /* files */
     uint64_t lag_ms;                         /* age of the oldest of them */
     char error[256]; /* the last failure; empty: the store takes what we send */
 };

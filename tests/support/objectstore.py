@@ -9,24 +9,28 @@ freeze() and thaw() make it slow to the point of silence; stop() and start() tak
 Requests are signed here, by hand: a second opinion on what the guard signs.
 """
 
+import base64
 import datetime
 import hashlib
 import hmac
 import http.client
+import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import urllib.parse
 
 from . import run as r
 
 PROGRAM = r.CACHE / "s3" / "versitygw"
+MINIO = r.CACHE / "minio" / "minio"
 ACCESS, SECRET, REGION = "guard-access", "guard-secret/with+signs", "eu-test-1"
 
 
 def available():
-    return PROGRAM.exists()
+    return PROGRAM.exists() and MINIO.exists()
 
 
 def _hmac(key, text):
@@ -109,21 +113,31 @@ class Client:
 
 
 class ObjectStore(Client):
-    def __init__(self):
-        super().__init__("127.0.0.1", r.free_port())
+    """authority: speaks TLS with a certificate of it, as `localhost`; domain: buckets may be names of hosts in it."""
+
+    def __init__(self, authority=None, domain=None):
+        super().__init__("localhost" if authority or domain else "127.0.0.1", r.free_port(),
+                         ssl.create_default_context(cafile=authority.ca) if authority else None)
         self.dir = r.temp_dir("s3")
+        self.leaf = authority.issue("localhost", ["localhost", "s3.localhost", "*.s3.localhost"], directory=self.dir) if authority else None
+        self.domain = domain
         for name in ("data", "versions", "iam"):
             (self.dir / name).mkdir()
         self.process = None
 
+    def _argv(self):
+        return [PROGRAM, "--port", f"127.0.0.1:{self.port}", "--region", REGION, "--access", ACCESS, "--secret", SECRET,
+                "--iam-dir", self.dir / "iam", *(["--cert", self.leaf[0], "--key", self.leaf[1]] if self.leaf else []),
+                *(["--virtual-domain", self.domain] if self.domain else []),
+                "posix", "--versioning-dir", self.dir / "versions", self.dir / "data"]
+
+    def _env(self):
+        return {"PATH": os.environ["PATH"], "HOME": str(self.dir)}
+
     def start(self):
         with open(self.dir / "log", "ab") as log:
-            self.process = subprocess.Popen(
-                [*r.die_with_parent(), str(PROGRAM), "--port", f"127.0.0.1:{self.port}", "--region", REGION,
-                 "--access", ACCESS, "--secret", SECRET, "--iam-dir", str(self.dir / "iam"),
-                 "posix", "--versioning-dir", str(self.dir / "versions"), str(self.dir / "data")],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={"PATH": os.environ["PATH"], "HOME": str(self.dir)}, cwd=self.dir)
+            self.process = subprocess.Popen([*r.die_with_parent(), *map(str, self._argv())], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, env=self._env(), cwd=self.dir)
         r.wait_for(self._answers, 20, what="the object store")
         return self
 
@@ -148,7 +162,10 @@ class ObjectStore(Client):
     def _answers(self):
         if self.process.poll() is not None:
             raise r.Fatal((self.dir / "log").read_text()[-2000:])
-        return self.request("GET", "/")[0] == 200
+        try:
+            return self.request("GET", "/")[0] == 200
+        except OSError:
+            return False
 
     @staticmethod
     def credentials(folder, access=ACCESS, secret=SECRET):
@@ -156,3 +173,44 @@ class ObjectStore(Client):
         r.write_file(folder / "accessKeyId", access, mode=0o600)
         r.write_file(folder / "secretAccessKey", secret, mode=0o600)
         return folder
+
+
+class Minio(ObjectStore):
+    """Another real store, for what the first has not: a token service and encryption. issuer: whose tokens it takes, for the
+    role whose policy is `policy` (`role_arn` is how MinIO calls it)."""
+
+    KMS_KEY = "records-key"
+
+    def __init__(self, issuer=None, policy=None):
+        self.issuer, self.policy = issuer, policy
+        super().__init__()
+
+    def _argv(self):
+        return [MINIO, "server", "--address", f"127.0.0.1:{self.port}", self.dir / "data"]
+
+    def _env(self):
+        env = {**super()._env(), "MINIO_ROOT_USER": ACCESS, "MINIO_ROOT_PASSWORD": SECRET, "MINIO_SITE_REGION": REGION, "MINIO_BROWSER": "off",
+               "MINIO_UPDATE": "off", "MINIO_KMS_SECRET_KEY": f"{self.KMS_KEY}:{base64.b64encode(bytes(range(32))).decode()}",
+               "GOMAXPROCS": "2"}
+        if self.issuer:
+            env |= {"MINIO_IDENTITY_OPENID_CONFIG_URL": self.issuer.address + "/.well-known/openid-configuration",
+                    "MINIO_IDENTITY_OPENID_CLIENT_ID": self.issuer.audience, "MINIO_IDENTITY_OPENID_ROLE_POLICY": "guards"}
+        return env
+
+    def start(self):
+        super().start()
+        if self.policy:
+            r.wait_for(self._takes_policy, 30, what="MinIO's policies")
+        return self
+
+    def _takes_policy(self):
+        status, _, body = self.request("PUT", "/minio/admin/v3/add-canned-policy", json.dumps(self.policy).encode(), query="name=guards")
+        if status not in (200, 503):
+            raise r.Fatal(body)
+        return status == 200
+
+    __enter__ = start
+
+    @property
+    def role_arn(self):
+        return re.search(r"arn:minio:iam:\S*:role/\S+", (self.dir / "log").read_text())[0]
