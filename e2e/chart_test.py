@@ -110,6 +110,27 @@ def test_the_configuration_file(made):
     assert config["certificateTimes"] == {"caLifetime": "30d"}
 
 
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB+/=\n-----END CERTIFICATE-----\n"
+
+
+def test_uploads_as_the_values_have_them():
+    upload = {"bucket": "audit", "credentialsSecret": "s3-login", "style": "virtual", "encryption": "aws:kms:alias/x", "rate": "256Ki",
+              "encryptTo": PEM + PEM}
+    made = objects("--set-json", "records.upload=" + json.dumps(upload))["ConfigMap", "chaperone-webhook"]["data"]["config.yaml"]
+    arguments = yaml.safe_load(made)["guardArgs"]
+    given = dict(zip(arguments[::2], arguments[1::2]))
+    assert {k: given[k] for k in ("--s3-style", "--s3-sse", "--upload-rate", "--encrypt-to-inline")} == {
+        "--s3-style": "virtual", "--s3-sse": "aws:kms:alias/x", "--upload-rate": "256Ki", "--encrypt-to-inline": PEM + PEM}
+
+
+@pytest.mark.parametrize("field,value", [("style", "host"), ("encryption", "DES"), ("encryption", "aws:kms:"), ("rate", "fast"), ("rate", "-1"),
+                                         ("encryptTo", "/etc/auditor.crt"), ("encryptTo", "$(HOME)"), ("encryptTo", PEM.replace("CERTIFICATE", "PRIVATE KEY"))])
+def test_uploads_that_the_schema_refuses(field, value):
+    upload = {"bucket": "audit", "credentialsSecret": "s3-login", field: value}
+    answer = render("--set-json", "records.upload=" + json.dumps(upload), check=False)
+    assert answer.code != 0 and field in answer.text, answer
+
+
 ISSUER = {"issuer": "https://dex.example.com/a$(X)", "audience": ["chaperone"], "groupsClaim": "roles", "maxLifetime": "1h",
           "caBundle": "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"}
 

@@ -3,7 +3,6 @@
 token; encryption by the store, and to an auditor's certificate. Two real stores: versitygw, and MinIO, which has a token
 service and keeps keys."""
 import json
-import pathlib
 import subprocess
 import time
 
@@ -111,17 +110,18 @@ def test_the_bound_on_the_bandwidth_holds_and_the_end_does_not_wait_for_it(tls_s
 
 # ---- keys ----
 
+def admin(store, *command):
+    subprocess.run([objectstore.PROGRAM, "admin", "--access", objectstore.ACCESS, "--secret", objectstore.SECRET, "--region", objectstore.REGION,
+                    "--endpoint-url", store.endpoint, "--allow-insecure", *command], check=True, capture_output=True)
+
+
 def test_rotated_keys_take_effect_without_a_restart(tls_store, authority, tmp_path):
     """As a Secret is: first the new key is made, then the old one is removed. Both are users of the store's own."""
     bucket = bucket_of(tls_store)
     policy = {"Statement": [{"Effect": "Allow", "Principal": {"AWS": ["first", "second"]}, "Action": ["s3:PutObject", "s3:PutObjectRetention"],
                              "Resource": f"arn:aws:s3:::{bucket}/audit/*"}]}
-
-    def admin(*command):
-        subprocess.run([objectstore.PROGRAM, "admin", "--access", objectstore.ACCESS, "--secret", objectstore.SECRET, "--region", objectstore.REGION,
-                        "--endpoint-url", tls_store.endpoint, "--allow-insecure", *command], check=True, capture_output=True)
     for name in ("first", "second"):
-        admin("create-user", "--access", name, "--secret", f"{name}/secret", "--role", "user")
+        admin(tls_store, "create-user", "--access", name, "--secret", f"{name}/secret", "--role", "user")
     assert tls_store.request("PUT", f"/{bucket}", json.dumps(policy).encode(), query="policy=")[0] == 204
     args = upload_args(tls_store, bucket, tmp_path / "cred", access="first")
     objectstore.ObjectStore.credentials(tmp_path / "cred", "first", "first/secret")
@@ -129,13 +129,59 @@ def test_rotated_keys_take_effect_without_a_restart(tls_store, authority, tmp_pa
     with stack_with(tls_store, bucket, args) as s:
         work(s, "first")
         all_uploaded(s)
-        admin("delete-user", "--access", "first")
+        admin(tls_store, "delete-user", "--access", "first")
         objectstore.ObjectStore.credentials(tmp_path / "cred", "second", "second/secret")
         work(s, "second")
         all_uploaded(s)
         assert "second-4." in text_of(tls_store.download(bucket, tmp_path / "d")) and s.guard.metrics()["chaperone_upload_failures_total"] == 0
         log = s.guard.stderr()
     assert "first/secret" not in log and "second/secret" not in log
+
+
+def documented_policy(bucket):
+    """The example of docs/records.md, for this bucket."""
+    text = (run.ROOT / "docs/records.md").read_text().split("```json\n")[1].split("```")[0]
+    assert json.loads(text)["Statement"][0]["Sid"] == "GuardsWrite"
+    return json.loads(text.replace(":::records", f":::{bucket}").replace("/chaperone/*", "/audit/*"))
+
+
+def test_the_documented_policy_lets_guards_write_and_auditors_read(tls_store, authority, tmp_path):
+    bucket = bucket_of(tls_store)
+    for name in ("chaperone-guard", "auditor"):
+        admin(tls_store, "create-user", "--access", name, "--secret", f"{name}/secret", "--role", "user")
+    status, _, body = tls_store.request("PUT", f"/{bucket}", json.dumps(documented_policy(bucket)).encode(), query="policy=")
+    assert status == 204, body
+    broken = documented_policy(bucket)
+    broken["Statement"][0]["Action"].append("s3:NoSuchAction")
+    assert tls_store.request("PUT", f"/{bucket}", json.dumps(broken).encode(), query="policy=")[0] == 400, "the store reads what it is given"
+    args = upload_args(tls_store, bucket, tmp_path / "cred")
+    objectstore.ObjectStore.credentials(tmp_path / "cred", "chaperone-guard", "chaperone-guard/secret")
+    run.write_file(tmp_path / "cred/ca.crt", authority.pem)
+    with stack_with(tls_store, bucket, args) as s:
+        work(s, "policy")
+        all_uploaded(s)
+
+    def by(who, method, path, **options):
+        return tls_store.request(method, path, access=who, secret=f"{who}/secret", **options)[0]
+    key, version = next(v for v in tls_store.versions(bucket) if v[0].endswith(".zst"))
+    for who in ("chaperone-guard", "auditor"):
+        assert by(who, "DELETE", f"/{bucket}/{key}") == 403
+        assert by(who, "DELETE", f"/{bucket}/{key}", query=f"versionId={version}") == 403
+    assert by("chaperone-guard", "GET", f"/{bucket}/{key}") == 403 == by("chaperone-guard", "GET", f"/{bucket}", query="list-type=2")
+    assert by("chaperone-guard", "PUT", f"/{bucket}/elsewhere") == 403 == by("auditor", "PUT", f"/{bucket}/audit/x")
+    assert by("auditor", "GET", f"/{bucket}/{key}") == 200 == by("auditor", "GET", f"/{bucket}", query="list-type=2")
+
+
+def test_the_documented_policy_is_good_for_a_role_too(minio):
+    """Without principals, as policies of users and roles are; MinIO reads them strictly."""
+    policy = documented_policy("records")
+    for statement in policy["Statement"]:
+        del statement["Principal"]
+    put = "/minio/admin/v3/add-canned-policy"
+    status, _, body = minio.request("PUT", put, json.dumps(policy).encode(), query="name=documented")
+    assert status == 200, body
+    policy["Statement"][0]["Action"].append("s3:NoSuchAction")
+    assert minio.request("PUT", put, json.dumps(policy).encode(), query="name=broken")[0] == 400
 
 
 @pytest.fixture(scope="module")
