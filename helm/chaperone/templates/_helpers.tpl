@@ -83,7 +83,7 @@ annotations:
 {{- $args = concat $args (list "--upload" (printf "s3://%s/%s" .bucket .prefix) "--s3-region" .region "--s3-credentials" (printf "/etc/chaperone/secrets/%s" .credentialsSecret)) -}}
 {{- with .endpoint }}{{ $args = concat $args (list "--s3-endpoint" .) }}{{ end -}}
 {{- with .lock }}{{ $args = concat $args (list "--s3-lock" .) }}{{ end -}}
-{{- with .style }}{{ $args = concat $args (list "--s3-style" .) }}{{ end -}}
+{{- if eq .style "virtual" }}{{ $args = concat $args (list "--s3-style" .style) }}{{ end -}}
 {{- with .encryption }}{{ $args = concat $args (list "--s3-sse" .) }}{{ end -}}
 {{- with .rate }}{{ $args = concat $args (list "--upload-rate" (toString .)) }}{{ end -}}
 {{- with .encryptTo }}{{ $args = concat $args (list "--encrypt-to-inline" .) }}{{ end -}}
