@@ -6,28 +6,29 @@ import base64
 import contextlib
 import json
 import re
+import shutil
 import socket
 import ssl
 import subprocess
 import threading
-import time
 
 import pytest
 
 import kube_guard_test as k
 import support
-from kube_guard_test import CANARY, HIDDEN, all_in, no_canary, ns, pod, secret, status_of  # noqa: F401 - ns is a fixture
+from kube_guard_test import CANARY, all_in, no_canary, ns, pod, secret, status_of  # noqa: F401 - ns is a fixture
 from support import wait_for
+from tests.support import netns
 
 
 class Tap:
     """Between the guard and the API server: counts what goes up. TLS stays whole."""
 
-    def __init__(self):
+    def __init__(self, host="127.0.0.1"):
         _, _, *self.server = k.credentials()
         self.sent = self.came = self.gone = 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = self.listener.getsockname()
+        self.listener = socket.create_server((host, 0))
+        self.address = self.listener.getsockname()[:2]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
@@ -225,3 +226,169 @@ def test_k12_no_kind_starts_a_pod_with_more_than_it_shows(w, ns, base, resource,
             assert status_of(answer) == 403 and b"RequireApproval" in answer, (risk, method, answer)
     w.refuses(lambda: w.send("POST", f"{base}/namespaces/{ns.name}/{resource}", body), "RequireApproval")
     assert not ns.get(resource, "thief")
+
+
+# ---- K1: other ways to the API server, redirected as in a pod ----
+
+TRY = """
+import socket, ssl, sys
+host, port, name = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+try:
+    with socket.create_connection((host, port), 5) as s:
+        s.settimeout(5)
+        with context.wrap_socket(s, server_hostname=name or None) as t:
+            t.sendall(b"GET /version HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
+            print(t.recv(100).split(b"\\r")[0].decode())
+except OSError as e:
+    print("closed", e)
+"""
+
+
+class Door:
+    """Something that is no target: who comes is counted."""
+
+    def __init__(self, host):
+        self.came = 0
+        self.listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self.host, self.port = self.listener.getsockname()[:2]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                self.listener.accept()[0].close()
+                self.came += 1
+
+
+@pytest.fixture(scope="module")
+def pod_like(ns):  # noqa: F811
+    if not netns.available():
+        pytest.skip("needs root and network namespaces")
+    with netns.AgentNamespace() as agent:
+        tap = Tap(agent.host4)
+        world = k.KubeWorld(ns, *k.EVERYTHING, tap=tap.address, agent=agent, capture=15001)
+        agent.run_root([agent.bin / "chaperone-init", "--capture", 15001, "--uid", netns.GUARD_UID, "--gid", netns.GUARD_UID])
+        yield agent, tap, world
+        world.guard.close()
+        tap.close()
+
+
+@pytest.mark.parametrize("name", ["", "kubernetes.default.svc", "other.example.com"])
+def test_k1_the_targets_address_is_the_guards_whatever_name_is_said(pod_like, name):
+    agent, tap, world = pod_like
+    got = agent.run_python(TRY, args=[tap.address[0], str(tap.address[1]), name], timeout=30).stdout
+    assert got.startswith("HTTP/1.1 200"), (got, world.guard.stderr()[-2000:])
+    assert any(e.get("text") == "GET /version" and e["verdict"] == "Allow" for e in world.events("statement"))
+
+
+@pytest.mark.parametrize("kind", ["another address", "IPv6", "another port", "the kubelet's port"])
+def test_k1_other_addresses_of_it_lead_nowhere(pod_like, kind):
+    agent, tap, world = pod_like
+    door = Door(agent.host6 if kind == "IPv6" else agent.host4)
+    where = (tap.address[0], 10250) if kind == "the kubelet's port" else (door.host, door.port)
+    if kind == "another address":
+        where = (k.credentials()[2], k.credentials()[3])
+    sent, denied = tap.quiet(), len(world.guard.log())
+    got = agent.run_python(TRY, args=[where[0], str(where[1]), "kubernetes"], timeout=30).stdout
+    assert got.startswith("closed"), got
+    assert door.came == 0 and tap.quiet() == sent
+    wait_for(lambda: len(world.guard.log()) > denied, 10, "a line in the log")
+    assert agent.run_python(TRY, args=[tap.address[0], str(tap.address[1]), ""], timeout=30).stdout.startswith("HTTP/1.1 200")
+
+
+# ---- K6: HTTP/2 ----
+
+def frame(kind, flags, stream, payload=b""):
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+RESETS = b"".join(frame(1, 4, n, b"\x82\x87\x84") + frame(3, 0, n, b"\0\0\0\x08") for n in range(1, 2001, 2))
+
+
+@pytest.mark.parametrize("data", [PREFACE + frame(4, 0, 0) + RESETS, PREFACE + frame(1, 0, 1, b"\x82") + frame(9, 0, 1, b"\0" * 1000) * 500,
+                                  b"GET /api HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n" + PREFACE + RESETS,
+                                  b"CONNECT /api HTTP/1.1\r\nHost: a\r\n:protocol: websocket\r\n\r\n", b"CONNECT 10.0.0.1:443 HTTP/1.1\r\nHost: 10.0.0.1:443\r\n\r\n"])
+def test_k6_http2_floods_meet_http1(w, data):
+    before = w.guard.rss()
+    w.refuses(lambda: w.raw(data), code=400)
+    assert w.guard.rss() - before < 8 << 20
+
+
+def test_k6_a_client_that_speaks_only_http2_is_told_in_tls(w):
+    context = ssl.create_default_context(cafile=str(w.guard.trust / "ca.crt"))
+    context.set_alpn_protocols(["h2"])
+    with socket.create_connection(("127.0.0.1", w.guard.ports["cluster"])) as s:
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            with context.wrap_socket(s, server_hostname="127.0.0.1") as t:
+                assert t.selected_alpn_protocol() is None
+    assert status_of(w.get("/api/v1/namespaces/default")) == 200
+
+
+# ---- K15: SPDY, and what asks for it ----
+
+@pytest.mark.parametrize("sub", ["exec?command=id&stdout=true", "attach?stdout=true", "portforward?ports=80"])
+def test_k15_spdy_says_what_to_set(w, ns, sub):  # noqa: F811
+    w.refuses(lambda: w.request(f"/api/v1/namespaces/{ns.name}/pods/worker/{sub}", "Connection: Upgrade", "Upgrade: SPDY/3.1",
+                                "X-Stream-Protocol-Version: v4.channel.k8s.io", "Content-Length: 0", method="POST"),
+              "KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "KUBECTL_PORT_FORWARD_WEBSOCKETS", code=400)
+
+
+def test_k15_what_kubectl_shows_is_why_exec_is_refused(closed, ns):  # noqa: F811
+    """It tries SPDY after the refused WebSocket; nothing of that goes up, nobody is asked twice."""
+    w = closed({"name": "r", "action": "Allow", "kube": {"resources": ["pods", "namespaces"], "verbs": ["get"]}},
+               {"name": "no-shells", "action": "Deny", "kube": {"resources": ["pods/exec"]}, "message": "open a ticket"})
+    answer = w.kubectl("exec", "worker", "--", "id", check=False)
+    assert answer.code != 0 and "no-shells" in answer.text and "open a ticket" in answer.text, answer
+    assert all(e["verdict"] == "Deny" for e in w.events("statement") if e.get("subresource") == "exec")
+
+
+# ---- K17: bodies with two meanings ----
+
+@pytest.mark.parametrize("type,body,code", [
+    ("application/json", '{"metadata":{"name":"x"},"data":{"a":"1"},"data":{"a":"2"}}', 400),
+    ("application/json", '{"metadata":{"name":"x","n\\u0061me":"y"}}', 400),
+    (MERGE_PATCH, '{"data":{"a":"1","\\u0061":"2"}}', 400),
+    ("application/yaml", "metadata: &m {name: x}\ncopy: *m\n", 400), ("application/yaml", "metadata:\n  name: x\n", 400),
+    (APPLY, "metadata: {name: x}\n", 400), ("application/x-www-form-urlencoded", "a=b", 415), ("text/plain", "{}", 415),
+    ("application/cbor", "\xd9\xd9\xf7\xa0", 415), ("application/apply-patch+cbor", "\xa0", 415), ("application/json", "\ufeff{}", 400),
+    ("application/json", "[" * 500 + "]" * 500, 400), ("application/json", '{"a":1e}', 400)])
+def test_k17_bodies_with_two_meanings(w, ns, type, body, code):  # noqa: F811
+    patch = "patch" in type
+    target = f"/api/v1/namespaces/{ns.name}/configmaps" + ("/c1?fieldManager=x" if patch else "")
+    w.refuses(lambda: w.raw(f"{'PATCH' if patch else 'POST'} {target} HTTP/1.1\r\nHost: a\r\nContent-Type: {type}\r\nConnection: close\r\n"
+                            f"Content-Length: {len(body.encode())}\r\n\r\n{body}".encode()), code=code)
+    assert not ns.get("configmap", "x")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd", "identity"])
+def test_k17_compressed_bodies(w, ns, coding):  # noqa: F811
+    w.refuses(lambda: w.send("POST", f"/api/v1/namespaces/{ns.name}/configmaps", "{}", f"Content-Encoding: {coding}"), "compressed", code=400)
+
+
+def test_k17_what_is_forwarded_is_what_was_judged(w, ns):  # noqa: F811
+    """Space, order of escapes and letters beyond ASCII are written anew; nothing of what was meant is lost."""
+    name = "k17-" + "a" * 10
+    body = f' {{ "metadata" : {{"na\\u006de":"{name}"}},\n\t"data":{{"k":"\\u00e9\u00e9\\ud83d\\ude00 \\/ \\""}} }} '
+    assert status_of(w.send("POST", f"/api/v1/namespaces/{ns.name}/configmaps", body)) == 201
+    assert ns.get("configmap", name)["data"]["k"] == "\u00e9\u00e9\U0001f600 / \""
+
+
+# ---- protobuf, as typed clients of client-go send it ----
+
+@pytest.mark.timeout(1300)
+def test_typed_clients_are_told_what_to_set(w, ns, tmp_path):  # noqa: F811
+    go = shutil.which("go") or pytest.skip("no go")
+    subprocess.run([go, "build", "-o", tmp_path / "informer", "."], cwd=support.ROOT / "e2e/clients/informer", check=True, timeout=1200)
+    own = k.KubeWorld(ns, all_in(ns), {"name": "here", "action": "Allow", "kube": {"resources": ["pods"], "namespaces": [ns.name]}})
+    told = json.loads(subprocess.run([tmp_path / "informer", own.kubeconfig, ns.name, "write"], capture_output=True, text=True, timeout=90, check=True).stdout)
+    own.guard.close()
+    as_made, json_ = told["as:"], told["as:application/json"]
+    for read in ("secret", "pod"):
+        assert 'set rest.Config.ContentType to "application/json"' in as_made[read], told
+    for passes in ("configmap", "patch", "delete"):
+        assert as_made[passes] == "ok", told
+    assert "not found" in as_made["evict"], told  # it got there
+    assert json_ == {n: "ok" for n in json_}, told

@@ -54,13 +54,16 @@ def policies(host, port, rules, server_name=None):
 class KubeWorld:
     """A guard before the cluster. `kubectl` goes through it, `direct` does not."""
 
-    def __init__(self, ns, *rules, tap=None, **guard):
-        """tap: (address, port) of something between the guard and the API server. guard: further arguments of Guard."""
+    def __init__(self, ns, *rules, tap=None, agent=None, **guard):
+        """tap: (address, port) of something between the guard and the API server. agent: its network namespace;
+        then nothing listens. guard: further arguments of Guard."""
         login, ca, self.host, self.port = credentials()
         self.ns = ns
         self.upstream = (*tap, "kubernetes") if tap else (self.host, self.port, None)
-        self.guard = Guard(self.documents(rules), listen={"cluster": None}, namespace=HOME,
+        self.guard = Guard(self.documents(rules), listen=None if agent else {"cluster": None}, ns=agent, namespace=HOME,
                            secrets={"login": login, "cluster-ca": {"ca.crt": ca}}, **guard).start()
+        if agent:
+            return
         self.kubeconfig = r.write_file(self.guard.dir / "kubeconfig", json.dumps({
             "apiVersion": "v1", "kind": "Config", "current-context": "x",
             "clusters": [{"name": "c", "cluster": {"server": f"https://127.0.0.1:{self.guard.ports['cluster']}",
@@ -118,7 +121,7 @@ class KubeWorld:
     def request(self, target, *headers, method="GET", body="", host="a"):
         lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *headers]
         if body:
-            lines.append(f"Content-Length: {len(body)}")
+            lines.append(f"Content-Length: {len(body.encode())}")
         return self.raw("\r\n".join(lines) + "\r\n\r\n" + body)
 
 

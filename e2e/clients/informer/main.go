@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// informer KUBECONFIG NAMESPACE [watch]: client-go's shared informers on ConfigMaps and Secrets, a typed create, and what the
+// informer KUBECONFIG NAMESPACE [watch|write]: client-go's shared informers on ConfigMaps and Secrets, a typed create, and what the
 // informers saw, as JSON. With `watch` they go on (watch.go). KUBECONFIG may be empty: the configuration of the pod.
 package main
 
@@ -32,6 +32,10 @@ func main() {
 	client, err := kubernetes.NewForConfig(config)
 	must(err)
 	ns := os.Args[2]
+	if len(os.Args) > 3 && os.Args[3] == "write" {
+		write(config, ns)
+		return
+	}
 	if len(os.Args) > 3 {
 		watch(client, ns, os.Stdin)
 		return

@@ -286,7 +286,8 @@ static int judge(struct kubeguard *g, struct kuberequest *r)
     if (has_to_be_read(r, &d))
         return refuse(g, r, 415, NULL,
                       "the body of this request has to be read, and that in JSON only: send "
-                      "application/json (client-go: rest.Config.ContentType)");
+                      "application/json (client-go and controller-runtime: set "
+                      "rest.Config.ContentType to \"application/json\")");
     kubejournal_statement(g, r, &d, d.verdict == VERDICT_APPROVE || d.audited ? d.reason : NULL);
     if (d.verdict == VERDICT_APPROVE) {
         rc = kubeguard_ask(g, r, &d, &go_on);
