@@ -20,6 +20,7 @@ from kube_pod import CA, CANARY, MASKED, TOKEN, World, config_map, deployment, p
 from support import run, wait_for
 from world import Person, grant, pending
 
+
 @pytest.fixture(scope="module")
 def w(chaperone, tmp_path_factory):
     with support.Namespace(prefix="kubepod-shop") as shop, support.Namespace(inject=True, prefix="kubepod") as agents:
@@ -454,7 +455,9 @@ def test_k1_other_addresses_lead_nowhere(w):
             assert not seen["tls"] and not seen["answer"], (place, seen)
     mapped = knock(w, f"::ffff:{service}", 443, "kubernetes", w.token)
     assert not mapped["tls"] or mapped["guard"] and " 401 " in mapped["answer"], mapped
-    wait_for(lambda: "ConnectionDenied" in w.pod.events(), 20, "the attempts among the pod's Events")
+    denied = [e["address"] for e in w.records() if e["type"] == "decision" and e["verdict"] == "Deny" and e.get("address")]
+    for place in (f"{api}:{port}", f"{node}:10250", f"{service}:{port}"):
+        assert place in denied, (place, denied)
     assert w.agent("get", "configmap", "plain", "-o", "name", check=True).out
 
 

@@ -108,7 +108,8 @@ enum event_todo event_queue_next(struct event_queue *q, uint64_t now_ms, struct 
     series = kind < EVENT_N_KINDS ? NULL : grown(q, now_ms, wait_ms);
     if (kind == EVENT_N_KINDS && !series)
         return EVENT_NOTHING;
-    if (!q->tokens) {
+    /* kubectl makes sessions by the dozen: they do not keep people from being asked at once. */
+    if (q->tokens <= (kind >= EVENT_SESSION_ENDED ? EVENT_RESERVED : 0)) {
         *wait_ms = q->refilled_ms + EVENT_REFILL_MS - now_ms;
         return EVENT_NOTHING;
     }

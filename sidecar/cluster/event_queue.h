@@ -10,6 +10,7 @@
 #define EVENT_PER_KIND  32   /* waiting; the newest win */
 #define EVENT_KEPT      128  /* sent, for series */
 #define EVENT_BURST     30
+#define EVENT_RESERVED  10 /* of them not for sessions and updates of series */
 #define EVENT_REFILL_MS 10000
 #define EVENT_SERIES_MS 30000 /* between two updates of one series */
 

@@ -74,6 +74,8 @@ static void the_urgent_come_first(void **state)
     assert_int_equal(next(1000), EVENT_NOTHING);
 }
 
+#define SESSIONS (EVENT_BURST - EVENT_RESERVED)
+
 /* An agent that does ten thousand different things in no time. */
 static void a_flood_is_a_trickle(void **state)
 {
@@ -86,20 +88,45 @@ static void a_flood_is_a_trickle(void **state)
         event_queue_add(&q, EVENT_SESSION_STARTED, note, 1);
         n += next(1000) == EVENT_POST;
     }
-    assert_int_equal(n, EVENT_BURST);
+    assert_int_equal(n, SESSIONS);
     assert_int_equal(q.n_waiting[EVENT_SESSION_STARTED], EVENT_PER_KIND);
-    assert_int_equal(q.dropped, 10000 - EVENT_BURST - EVENT_PER_KIND);
+    assert_int_equal(q.dropped, 10000 - SESSIONS - EVENT_PER_KIND);
     assert_int_equal(wait_ms, EVENT_REFILL_MS);
     assert_int_equal(next(1000 + EVENT_REFILL_MS), EVENT_POST);
     snprintf(note, sizeof note, "session %d", 10000 - EVENT_PER_KIND); /* the newest are kept */
     assert_string_equal(e.note, note);
     assert_int_equal(next(1000 + EVENT_REFILL_MS), EVENT_NOTHING);
     event_queue_add(&q, EVENT_APPROVAL_REQUESTED, "a", 1); /* no kind pushes out another */
-    assert_int_equal(next(1000 + 2 * EVENT_REFILL_MS), EVENT_POST);
+    assert_int_equal(next(1000 + EVENT_REFILL_MS), EVENT_POST);
     assert_string_equal(e.note, "a");
     for (n = 0; next(3600000) == EVENT_POST;)
         n++;
-    assert_int_equal(n, EVENT_BURST); /* saved up at most */
+    assert_int_equal(n, SESSIONS); /* saved up at most */
+}
+
+/* Approvals and refusals are told at once though sessions wait, and are not without end either. */
+static void sessions_leave_room(void **state)
+{
+    char note[32];
+    unsigned n = 0;
+
+    (void)state;
+    for (int i = 0; i < 100; i++) {
+        snprintf(note, sizeof note, "session %d", i);
+        event_queue_add(&q, EVENT_SESSION_ENDED, note, 1);
+        next(1000);
+    }
+    for (int i = 0; i < EVENT_PER_KIND; i++) {
+        snprintf(note, sizeof note, "refusal %d", i);
+        event_queue_add(&q, EVENT_DENIED, note, 1);
+        n += next(1000) == EVENT_POST;
+        assert_int_equal(e.kind, n ? EVENT_DENIED : EVENT_SESSION_ENDED);
+    }
+    assert_int_equal(n, EVENT_RESERVED);
+    assert_int_equal(next(1000 + EVENT_REFILL_MS), EVENT_POST);
+    assert_int_equal(e.kind, EVENT_DENIED);
+    while (next(1000 + 10 * EVENT_REFILL_MS) == EVENT_POST)
+        assert_int_equal(e.kind, EVENT_DENIED); /* sessions wait until the ten are there again */
 }
 
 static void what_was_not_sent_waits_again(void **state)
@@ -182,6 +209,7 @@ int main(void)
         cmocka_unit_test_setup(equal_ones_are_a_series, setup),
         cmocka_unit_test_setup(the_urgent_come_first, setup),
         cmocka_unit_test_setup(a_flood_is_a_trickle, setup),
+        cmocka_unit_test_setup(sessions_leave_room, setup),
         cmocka_unit_test_setup(what_was_not_sent_waits_again, setup),
         cmocka_unit_test_setup(text_is_cleaned_and_cut, setup),
         cmocka_unit_test_setup(lines_of_all_sorts, setup),
