@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ways around the SSH guard. Each is refused, recorded, unseen by the target, and what is permitted
-still works after it."""
+still works after it. Names begin with the number in the catalogue of attacks; S5 and S8 are also in ssh_test,
+S11 and S12 in ssh_limits_test."""
 
 import socket
 import struct
@@ -10,9 +11,14 @@ import time
 import pytest
 
 from support import run as r
+from support.fakesshd import FakeSshd
+from support.guard import Guard
+from support.issuer import Issuer
 from support.sshd import Sshd
+from support.tamper import Wire
 
-from ssh_test import EXEC, files_rule, guard, paramiko_transport, ssh, ssh_options, wait_events
+from ssh_test import (EXEC, PASS_THROUGH, files_rule, guard, paramiko_transport, pinned_user_key, policies, requested, ssh,
+                      ssh_options, wait_events)
 
 pytestmark = pytest.mark.sanitize
 ANY = "{name: any, action: Allow, ssh: {requests: [exec, shell, pty, sftp]}}"
@@ -40,33 +46,86 @@ def sessions(sshd):
 
 # ---- S2: tunnels ----
 
-@pytest.mark.parametrize("options", [["-W", "127.0.0.1:{port}"]])
-def test_direct_tcpip(sshd, options):
-    with guard(sshd, EXEC) as g:
-        done = ssh(g, options=[o.format(port=sshd.port) for o in options])
-        assert done.returncode != 0 and b"SSH-2.0" not in done.stdout
-        decision = wait_events(g, "decision")[0]
-        assert "forwarding" in decision["reason"]
-        still_works(g)
+class Listener:
+    """Where a tunnel would lead: counts who comes."""
 
+    def __init__(self):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.socket.settimeout(0.3)
+        self.port = self.socket.getsockname()[1]
 
-def test_local_forward_carries_nothing(sshd):
-    port = r.free_port()
-    with guard(sshd, EXEC) as g:
-        child = subprocess.Popen(["ssh", *ssh_options(g), "-N", "-L", f"{port}:127.0.0.1:{sshd.port}",
-                                  "-p", str(g.ports["box"]), "agent@127.0.0.1"],
-                                 stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def nobody_came(self):
         try:
-            with r.wait_for(lambda: socket.create_connection(("127.0.0.1", port), 2), 10) as s:
-                s.settimeout(10)
-                assert s.recv(100) == b""
+            self.socket.accept()[0].close()
+        except TimeoutError:
+            return True
+        return False
+
+
+def through(port, *first):
+    """Connects to the local end of a tunnel and says something: what comes back before it is closed."""
+    with r.wait_for(lambda: socket.create_connection(("127.0.0.1", port), 2), 10) as s:
+        s.settimeout(15 * r.SLOWNESS)
+        try:
+            for piece in first:
+                s.sendall(piece)
+            got = b""
+            while piece := s.recv(100):
+                got += piece
+            return got
+        except ConnectionResetError:
+            return b""
+
+
+def socks(port):
+    return b"\x05\x01\x00", b"\x05\x01\x00\x01\x7f\x00\x00\x01" + struct.pack(">H", port)
+
+
+@pytest.mark.parametrize("flag", ["-L", "-D", "-Lsocket"])
+def test_S2_tunnel_carries_nothing(sshd, flag):
+    port, there = r.free_port(), Listener()
+    to = {"-L": f"{port}:127.0.0.1:{there.port}", "-D": str(port), "-Lsocket": f"{port}:/run/some.sock"}[flag]
+    with guard(sshd, ANY, EXEC) as g:
+        child = subprocess.Popen(["ssh", *ssh_options(g), "-N", flag[:2], to, "-p", str(g.ports["box"]),
+                                  "agent@127.0.0.1"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            got = through(port, *(socks(there.port) if flag == "-D" else (b"hello",)))
         finally:
             r.stop(child)
-        assert wait_events(g, "decision")
+        assert b"SSH" not in got and there.nobody_came()
+        assert wait_events(g, "decision")[0]["verdict"] == "Deny"
         still_works(g)
 
 
-def test_remote_forward_x11_and_agent(sshd):
+@pytest.mark.parametrize("options", [["-W", "127.0.0.1:{there}"],
+                                     ["-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:{there}", "-N"],
+                                     ["-o", "ExitOnForwardFailure=yes", "-R", "/tmp/some.sock:127.0.0.1:{there}", "-N"],
+                                     ["-o", "ExitOnForwardFailure=yes", "-w", "0:0", "-N"]])
+def test_S2_tunnel_is_refused(sshd, options):
+    there = Listener()
+    with guard(sshd, ANY, EXEC) as g:
+        done = ssh(g, options=[o.format(there=there.port) for o in options])
+        assert done.returncode != 0 and there.nobody_came()
+        # A client without /dev/net/tun asks nobody; and libssh refuses what it does not know by itself (docs/ssh.md).
+        if "-w" not in options and "/tmp" not in str(options):
+            assert wait_events(g, "decision")[0]["verdict"] == "Deny"
+        still_works(g)
+
+
+def test_S2_jump(sshd):
+    """-J is -W, and another login inside of it."""
+    with guard(sshd, ANY, EXEC) as g:
+        inner = "ssh " + " ".join(ssh_options(g)) + f" -W %h:%p -p {g.ports['box']} agent@127.0.0.1"
+        before = sshd.text().count("Connection from")
+        done = subprocess.run(["ssh", *ssh_options(g), "-o", f"ProxyCommand={inner}", "-p", str(sshd.port),
+                               "127.0.0.1", "true"], capture_output=True, timeout=60 * r.SLOWNESS)
+        assert done.returncode == 255
+        assert sshd.text().count("Connection from") == before + 1  # the guard's own
+        assert "forwarding" in wait_events(g, "decision")[0]["reason"]
+        still_works(g)
+
+
+def test_S2_remote_forward_x11_agent_tun(sshd):
     import paramiko
     with guard(sshd, ANY) as g:
         t = logged_in(g)
@@ -87,7 +146,7 @@ def test_remote_forward_x11_and_agent(sshd):
         still_works(g)
 
 
-def test_forward_when_allowed(sshd):
+def test_S2_forward_when_allowed(sshd):
     rule = "{name: tunnel, action: Allow, ssh: {requests: [forward]}}"
     with guard(sshd, rule, EXEC) as g:
         t = logged_in(g)
@@ -99,19 +158,55 @@ def test_forward_when_allowed(sshd):
 
 # ---- S3, S4 ----
 
-def test_unlisted_subsystem(sshd):
+@pytest.mark.parametrize("name", ["netconf", "sftp ", "SFTP", "", "sftp-server", "x" * 5000])
+def test_S3_unlisted_subsystem(sshd, name):
+    import paramiko
     with guard(sshd, ANY) as g:
         before = sessions(sshd)
-        done = ssh(g, "netconf", options=["-s"])
-        assert done.returncode != 0 and b"subsystem request failed" in done.stderr
+        t = logged_in(g)
+        c = t.open_session()
+        with pytest.raises(paramiko.SSHException):
+            c.invoke_subsystem(name)
+        t.close()
         assert sessions(sshd) == before
-        assert wait_events(g, "decision")
+        assert "only the subsystem sftp" in wait_events(g, "decision")[0]["reason"]
+        still_works(g)
+
+
+@pytest.mark.parametrize("options", [["-tt"], ["-T"], []])
+def test_S4_shell_is_refused(sshd, tmp_path, options):
+    """Text that is typed is not a command: no shell unless a rule says so."""
+    with guard(sshd, "{name: any, action: Allow, ssh: {requests: [exec, sftp]}}") as g:
+        before = sessions(sshd)
+        done = ssh(g, options=options, input=b"touch %s/mark\n" % str(tmp_path).encode())
+        assert done.returncode in (126, 255)
+        assert sessions(sshd) == before and not (tmp_path / "mark").exists()
+        assert {e["verdict"] for e in wait_events(g, "decision")} == {"Deny"}
+        still_works(g)
+
+
+def test_S4_shell_that_waits_for_approval_says_what_it_is(sshd, tmp_path):
+    ask = "{name: ask, action: RequireApproval, ssh: {requests: [shell]}, approval: {timeout: 30s}}"
+    with guard(sshd, ask, EXEC) as g:
+        before = sessions(sshd)
+        child = subprocess.Popen(["ssh", *ssh_options(g), "-T", "-p", str(g.ports["box"]), "agent@127.0.0.1"],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        child.stdin.write(b"touch %s/mark; echo typed\n" % str(tmp_path).encode())
+        child.stdin.close()
+        ident = requested(g)
+        assert "recorded, not policed" in g.kubectl_guard("show", ident).stdout
+        assert sessions(sshd) == before and not (tmp_path / "mark").exists()
+        g.kubectl_guard("deny", ident, "--reason", "no")
+        assert child.wait(timeout=20 * r.SLOWNESS) == 126
+        assert sessions(sshd) == before and not (tmp_path / "mark").exists()
+        child.stdout.close()
+        child.stderr.close()
         still_works(g)
 
 
 # ---- S6 ----
 
-def test_environment(sshd):
+def test_S6_environment(sshd):
     with guard(sshd, "{name: e, action: Allow, ssh: {requests: [exec, env]}}") as g:
         env = ["LD_PRELOAD=/x.so", "BASH_ENV=/x", "ENV=/x", "PATH=/x", "LC_TIME=de_DE.UTF-8",
                "GIT_SSH_COMMAND=x", "IFS=x", "MYVAR=1", "LANG=$(id)"]
@@ -124,7 +219,7 @@ def test_environment(sshd):
         assert len([e for e in g.events("decision") if "LD_PRELOAD" in e["reason"]]) == 1
 
 
-def test_environment_by_default(sshd):
+def test_S6_environment_by_default(sshd):
     with guard(sshd, "{name: e, action: Allow, ssh: {requests: [exec]}}") as g:
         out = ssh(g, "env", options=["-o", 'SetEnv="MYVAR=1" "LC_TIME=C"']).stdout.decode()
         assert "MYVAR" not in out and "LC_TIME=C" in out
@@ -132,7 +227,7 @@ def test_environment_by_default(sshd):
 
 # ---- S7 ----
 
-def test_second_program_on_a_channel(sshd):
+def test_S7_second_program_on_a_channel(sshd):
     import paramiko
     with guard(sshd, EXEC) as g:
         t = logged_in(g)
@@ -145,7 +240,7 @@ def test_second_program_on_a_channel(sshd):
         still_works(g)
 
 
-def test_many_channels_and_requests(sshd):
+def test_S7_many_channels_and_requests(sshd):
     import paramiko
     with guard(sshd, ANY) as g:
         t = logged_in(g)
@@ -173,7 +268,7 @@ def test_many_channels_and_requests(sshd):
         still_works(g)
 
 
-def test_data_before_exec_is_not_a_command(sshd, tmp_path):
+def test_S7_data_before_exec_is_not_a_command(sshd, tmp_path):
     with guard(sshd, EXEC) as g:
         t = logged_in(g)
         c = t.open_session()
@@ -185,7 +280,7 @@ def test_data_before_exec_is_not_a_command(sshd, tmp_path):
         still_works(g)
 
 
-def test_flood_beyond_the_window(sshd):
+def test_S7_flood_beyond_the_window(sshd):
     import paramiko
     with guard(sshd, ANY) as g:
         t = logged_in(g)
@@ -248,7 +343,7 @@ def message(kind, ident, *parts):
     (message(3, 7, "{root}/../../etc/shadow", struct.pack(">II", 1, 0)), 3),
     (message(5, 7, "nohandle", struct.pack(">QI", 0, 10)), 4),
 ])
-def test_sftp_operations(sshd, tmp_path, name, status):
+def test_S8_sftp_operations(sshd, tmp_path, name, status):
     with guard(sshd, files_rule(tmp_path), EXEC) as g:
         t = logged_in(g)
         c = raw_sftp(t)
@@ -279,7 +374,7 @@ def rebuild(name, root):
     message(3, 1, b"\xff\xff\xff\xff"), message(3, 1, "/x", b"\0\0\0\1\xff\xff\xff\xff"),
     message(7, 1, "/a\0b"), message(7, 1, "/x", b"more"), struct.pack(">IBI", 5, 1, 3),
 ])
-def test_malformed_sftp_ends_the_channel(sshd, tmp_path, raw):
+def test_S8_malformed_sftp_ends_the_channel(sshd, tmp_path, raw):
     with guard(sshd, files_rule(tmp_path), EXEC) as g:
         t = logged_in(g)
         c = raw_sftp(t)
@@ -305,7 +400,7 @@ def raw_connect(g):
     b"SSH-2.0-x\r\n" + struct.pack(">IB", 300000, 4) + b"\x14" * 60,
     b"SSH-2.0-x\r\n" + struct.pack(">IB", 12, 200) + b"\x14" * 60,
 ])
-def test_junk_instead_of_a_handshake(sshd, junk):
+def test_S12_junk_instead_of_a_handshake(sshd, junk):
     with guard(sshd, EXEC) as g:
         with raw_connect(g) as s:
             try:
@@ -318,6 +413,204 @@ def test_junk_instead_of_a_handshake(sshd, junk):
         r.wait_for(lambda: g.events("session.close"), 20)
         assert g.rss() < 100 << 20 or r.SLOWNESS > 1
         still_works(g)
+
+
+# ---- S1: logins that are none ----
+
+def test_S1_client_cannot_declare_itself_logged_in(sshd):
+    """USERAUTH_SUCCESS from the client (CVE-2018-10933), before and after a refused login."""
+    import paramiko
+    with Issuer() as idp, guard(sshd, EXEC, issuers=f"issuers:\n- {idp.yaml()}\n") as g:
+        accepted = sshd.text().count("Accepted")
+        for refused_first in (False, True):
+            t = paramiko_transport(g.ports["box"])
+            if refused_first:
+                with pytest.raises(paramiko.AuthenticationException):
+                    t.auth_password("agent", "x", fallback=False)
+            m = paramiko.Message()
+            m.add_byte(bytes([52]))
+            t._send_message(m)
+            t.authenticated, t.auth_handler = True, None
+            with pytest.raises((paramiko.SSHException, EOFError, OSError)):
+                t.open_session(timeout=5).exec_command("echo pwned")
+            t.close()
+        r.wait_for(lambda: len(g.events("session.close")) == 2, 10)
+        assert not g.events("statement") and not [e for e in g.events("auth") if e["ok"]]
+        assert sshd.text().count("Accepted") == accepted
+        t = paramiko_transport(g.ports["box"])
+        t.auth_password("agent", idp.token(sub="ann"), fallback=False)
+        c = t.open_session()
+        c.exec_command("echo fine")
+        assert c.recv(100) == b"fine\n"
+        t.close()
+
+
+def test_S1_offered_key_is_no_login(sshd):
+    """A key proves something to the guard that it cannot pass on (GHSA-3cjp-w4cp-m9c8)."""
+    import paramiko
+    with Issuer() as idp, guard(sshd, EXEC, issuers=f"issuers:\n- {idp.yaml()}\n") as g:
+        accepted = sshd.text().count("Accepted")
+        t = paramiko_transport(g.ports["box"])
+        key = paramiko.Ed25519Key.from_private_key_file(str(sshd.client_key))
+        with pytest.raises(paramiko.BadAuthenticationType):
+            t.auth_publickey(sshd.user, key)
+        assert not t.is_authenticated() and b"own keys cannot be relayed" in t.get_banner()
+        with pytest.raises((paramiko.SSHException, EOFError, OSError)):
+            t.open_session(timeout=5)
+        t.close()
+        r.wait_for(lambda: g.events("session.close"), 10)
+        assert sshd.text().count("Accepted") == accepted and not g.events("statement")
+        t = paramiko_transport(g.ports["box"])
+        t.auth_password("agent", idp.token(sub="ann"), fallback=False)
+        t.close()
+
+
+# ---- S9: protocols inside of exec ----
+
+@pytest.mark.parametrize("command", [
+    "scp -t {root}/../etc", "scp -t /etc", "scp -t {root}/a /etc/b", "scp -S sh -t {root}/a", "scp -t -o x {root}/a",
+    "scp -f {root}/a", "scp -t {root}/a;id", "scp -t '{root}/a b'/../../x", "/usr/bin/scp -t {root}/a",
+    "rsync --server --rsh=id . {root}/in/", "rsync --server -e. . /etc/", "rsync --server --sender -e. . {root}/in/",
+    "rsync --server -e. . {root}/in/../../etc/", "rsync --daemon", "rsync -e id x: {root}/in/",
+])
+def test_S9_templates_of_scp_and_rsync(sshd, tmp_path, command):
+    rule = ("{name: copy, action: Allow, ssh: {requests: [exec], output: AsIs, argv: "
+            f"[[scp, '-t', '{tmp_path}/**'], [rsync, '--server', '-e.*', '.', '{tmp_path}/in/']]}}}}")
+    with guard(sshd, rule, EXEC) as g:
+        before = sessions(sshd)
+        done = ssh(g, command.format(root=tmp_path))
+        assert done.returncode == 126 and b"chaperone: denied" in done.stderr
+        assert sessions(sshd) == before
+        assert wait_events(g, "decision")[0]["verdict"] == "Deny"
+        still_works(g)
+
+
+@pytest.mark.parametrize("name", ["../../.ssh/authorized_keys", "/etc/cron.d/x", "a/b", "", "a\0b"])
+def test_S9_names_that_a_target_makes_up(name):
+    """A listing names files of its folder. A name that leads elsewhere is for clients that write where it says
+    (CVE-2026-0964, CVE-2019-6111)."""
+    def serve(channel, _):
+        def listing(ident, names):
+            body = struct.pack(">BII", 104, ident, len(names))
+            for n in names:
+                body += 2 * (struct.pack(">I", len(n)) + n.encode()) + struct.pack(">I", 0)
+            channel.sendall(struct.pack(">I", len(body)) + body)
+        while body := read_message(channel):
+            kind, ident = body[0], int.from_bytes(body[1:5], "big")
+            if kind == 1:
+                channel.sendall(struct.pack(">IBI", 5, 2, 3))
+            elif kind == 16:
+                n = int.from_bytes(body[5:9], "big")
+                listing(ident, ["/srv" if body[9:9 + n] == b"." else body[9:9 + n].decode()])
+            elif kind == 11:
+                channel.sendall(message(102, ident, "h"))
+            elif kind == 12:
+                listing(ident, ["plain", name])
+    with FakeSshd(on_subsystem=serve) as d:
+        with guard(d, files_rule("/srv"), secret={"password": "x", "username": "agent"}) as g:
+            t = logged_in(g)
+            c = raw_sftp(t)
+            c.sendall(message(11, 1, "/srv"))
+            assert read_message(c)[0] == 102
+            c.sendall(message(12, 2, "h"))
+            assert read_message(c) == b""
+            assert any("malformed sftp message from the target" in e["message"] for e in wait_events(g, "error"))
+            t.close()
+
+
+# ---- S10: another host key ----
+
+def test_S10_host_key_that_changes():
+    """Nothing is learnt from the first connection, and nothing is sent to a host with another key."""
+    with Sshd() as good, Sshd() as other:
+        with Wire(("127.0.0.1", good.port)) as wire:
+            text = policies(good, EXEC).replace(f"ports: [{good.port}]", f"ports: [{wire.port}]")
+            other.authorize(good.client_key)
+            with Guard(text, listen={"box": None}, secrets={"box-key": pinned_user_key(good)}) as g:
+                still_works(g)
+                wire.to = ("127.0.0.1", other.port)
+                done = ssh(g, "echo", "x")
+                assert done.returncode == 255 and b"host key" in done.stderr and b"disconnect" in done.stderr
+                assert any("is none of those" in e["message"] for e in wait_events(g, "error"))
+                assert "Accepted" not in other.text() and "authenticating" not in other.text().replace("preauth", "")
+                wire.to = ("127.0.0.1", good.port)
+                still_works(g)
+
+
+# ---- S13: text for people's screens ----
+
+SCREEN = ["\x1b]0;owned\x07", "\x1b]52;c;ZWNobyBoaQ==\x07", "\x1b]112\x07", "\x1b[2J\x1b[1;1H", "\x1bP$q\x1b\\", "\x9b31m",
+          "\u202etxt.exe", "\u2066x\u2069", "\rrm -rf /", "\x08\x08\x08ls", "\x1b[8mhidden\x1b[0m", "a\u200bb"]
+
+
+def harmless(text):
+    bad = [c for c in text if c != "\n" and c != "\t" and
+           (ord(c) < 32 or 0x7f <= ord(c) < 0xa0 or 0x200b <= ord(c) <= 0x200f or 0x202a <= ord(c) <= 0x202e or
+            0x2066 <= ord(c) <= 0x2069)]
+    return not bad
+
+
+@pytest.mark.parametrize("trick", SCREEN)
+def test_S13_escapes_on_the_screen_of_who_approves(sshd, trick):
+    ask = "{name: ask, action: RequireApproval, ssh: {requests: [exec]}, approval: {timeout: 30s}}"
+    with guard(sshd, ask) as g:
+        t = logged_in(g)
+        c = t.open_session()
+        c.exec_command(f"echo {trick} end")
+        ident = requested(g)
+        for shown in (g.kubectl_guard("show", ident).stdout, g.kubectl_guard("list").stdout):
+            assert harmless(shown), shown
+        g.kubectl_guard("deny", ident, "--reason", "no")
+        assert c.recv_exit_status() == 126
+        t.close()
+
+
+def test_S13_escapes_in_replay_and_tail(sshd, tmp_path):
+    """The record has the bytes as they were; nothing that shows it passes them to a terminal."""
+    (tmp_path / "f").write_text("".join(f"{t} line\n" for t in SCREEN))
+    with guard(sshd, "{name: any, action: Allow, ssh: {requests: [exec]}}") as g:
+        done = ssh(g, f"cat {tmp_path}/f")
+        assert done.stdout == (tmp_path / "f").read_bytes()  # the agent gets what is there
+        r.wait_for(lambda: g.events("session.close"), 10)
+        assert "".join(e["text"] for e in g.events("data")) == (tmp_path / "f").read_bytes().decode()
+        path, = g.record_files()
+        assert harmless(g.kubectl_guard("replay", path).stdout)
+        assert harmless(g.kubectl_guard("sessions").stdout)
+        still_works_any(g)
+
+
+def still_works_any(g):
+    assert ssh(g, "echo fine").stdout == b"fine\n"
+
+
+# ---- S14: prompts of the target ----
+
+@pytest.mark.parametrize("prompts, answered", [
+    ([("Password: ", False)], True), ([("One-time code: ", True)], False),
+    ([("Password: ", False), ("Code: ", False)], False),
+])
+def test_S14_prompts_are_not_relayed(prompts, answered):
+    """What a target asks is answered by the guard with the password it has, or not at all: the agent sees only the
+    guard's own prompt."""
+    import paramiko
+    with FakeSshd(prompts=prompts) as d:
+        with guard(d, EXEC, target=PASS_THROUGH, secret={"password": "unused"}) as g:
+            seen = []
+
+            def answer(title, instructions, asked):
+                seen.extend(asked)
+                return ["secret"] * len(asked)
+            t = paramiko_transport(g.ports["box"])
+            if answered:
+                t.auth_interactive("agent", answer)
+            else:
+                with pytest.raises(paramiko.AuthenticationException):
+                    t.auth_interactive("agent", answer)
+            t.close()
+            assert {text for text, _ in seen} == {"Password: "} and not any(echo for _, echo in seen)
+            assert d.answers == ([["secret"]] if answered else [])
+            assert [e["ok"] for e in wait_events(g, "auth")][:1] == [answered]
+            assert not any("One-time" in str(e) for e in g.events())
 
 
 # ---- live: kill, policy ----

@@ -220,6 +220,7 @@ WAYS = pytest.mark.parametrize("way", ["up", "down"])
 def changed_byte(wire, way, connect, tmp_path):
     """A line comes through; of the next, one bit is changed on the way. What the client still got."""
     c = connect()
+    c.settimeout(30)  # a library that lets it pass would leave us waiting
     c.exec_command(f"exec tee {tmp_path}/got")
     c.sendall(b"first\n")
     assert c.recv(100) == b"first\n"

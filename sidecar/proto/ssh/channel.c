@@ -446,6 +446,8 @@ static bool from_target(struct channel *c)
     }
     if (c->kind == CHANNEL_SFTP && c->state == CHANNEL_RUNNING)
         sshfile_from_target(c->file, c);
+    else if (c->kind == CHANNEL_SFTP)
+        buffer_reset(&c->out.raw, 0); /* what was not understood and not masked */
     else if (!settle(c, &c->out, over))
         return false;
     return settle(c, &c->err, over);

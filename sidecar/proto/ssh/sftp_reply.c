@@ -205,12 +205,31 @@ static bool may_answer(uint8_t request, uint8_t reply)
     }
 }
 
+/* A listing names what is in its folder: clients write where a name leads (CVE-2026-0964). */
+static bool names_are_plain(struct bytes body)
+{
+    struct cursor c = cursor_over(body);
+    uint32_t n;
+
+    cursor_take(&c, 5);
+    for (n = cursor_be32(&c); n > 0 && !c.bad; n--) {
+        struct bytes name = string(&c);
+
+        if (name.len == 0 || memchr(name.p, '/', name.len) || memchr(name.p, 0, name.len))
+            return false;
+        string(&c);
+        sftpwire_skip_attributes(&c);
+    }
+    return cursor_at_end(&c);
+}
+
 static int pass_reply(struct sshfile *f, struct channel *c, struct pending *p, struct bytes body)
 {
     struct buffer *out = &c->out.ready;
     uint8_t type = body.p[0];
 
-    if (!may_answer(p->type, type))
+    if (!may_answer(p->type, type) ||
+        (p->type == FXP_READDIR && type == FXP_NAME && !names_are_plain(body)))
         return -EBADMSG;
     if (type == FXP_HANDLE) {
         int rc = register_handle(f, p, body);
@@ -251,19 +270,24 @@ static int take_reply(struct sshfile *f, struct channel *c, struct bytes body)
 
 void sshfile_from_target(struct sshfile *f, struct channel *c)
 {
+    struct buffer *out = &c->out.ready;
     struct bytes body;
     int rc;
 
     while ((rc = sftpwire_frame(buffer_bytes(&c->out.raw), &body)) == 1) {
-        if (buffer_len(&c->out.ready) + body.len + 64 > c->out.ready.max)
+        size_t before = buffer_len(out);
+
+        if (before + body.len + 64 > out->max)
             return;
         rc = take_reply(f, c, body);
-        if (rc)
+        if (rc) {
+            out->end = out->start + before; /* not half an answer */
             break;
+        }
         buffer_consume(&c->out.raw, 4 + body.len);
         c->relay->dirty = true; /* what waits for this answer goes on */
     }
-    if (rc < 0 || c->out.ready.failed) {
+    if (rc < 0 || out->failed) {
         journal_error(c->relay, c->n, "malformed sftp message from the target", true);
         sshchannel_abort(c, "malformed sftp message from the target");
     } else if (c->target_eof && !c->out.more) {
