@@ -30,3 +30,8 @@ static inline void jsonw_ku64(struct buffer *b, const char *key, uint64_t v)
     jsonw_key(b, key);
     jsonw_u64(b, v);
 }
+static inline void jsonw_kbool(struct buffer *b, const char *key, bool v)
+{
+    jsonw_key(b, key);
+    buffer_append(b, v ? "true" : "false", v ? 4 : 5);
+}

@@ -33,3 +33,16 @@ static inline size_t utf8_len(const uint8_t *p, size_t left)
             return 0;
     return n;
 }
+
+/* All of it; so is nothing at all. */
+static inline bool utf8_valid(struct bytes s)
+{
+    for (size_t i = 0; i < s.len;) {
+        size_t n = utf8_len(s.p + i, s.len - i);
+
+        if (!n)
+            return false;
+        i += n;
+    }
+    return true;
+}

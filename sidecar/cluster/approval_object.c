@@ -34,12 +34,6 @@ static void add_strings(struct buffer *out, const char *key, char *const *list)
     buffer_add_u8(out, ']');
 }
 
-static void add_bool(struct buffer *out, const char *key, bool v)
-{
-    jsonw_key(out, key);
-    buffer_append(out, v ? "true" : "false", v ? 4 : 5);
-}
-
 static void add_metadata(const struct approval_info *i, const struct agent *agent,
                          struct buffer *out)
 {
@@ -102,8 +96,8 @@ static void add_spec(const struct approval_info *i, const struct agent *agent, s
     add_strings(out, "users", i->users);
     buffer_add_u8(out, '}');
     jsonw_ku64(out, "count", i->count);
-    add_bool(out, "allowSelf", i->allow_self);
-    add_bool(out, "requireReason", i->require_reason);
+    jsonw_kbool(out, "allowSelf", i->allow_self);
+    jsonw_kbool(out, "requireReason", i->require_reason);
     jsonw_ku64(out, "uses", at_most(i->uses, MAX_USES));
     jsonw_ku64(out, "validForSeconds", at_most(i->valid_for_s, MAX_SECONDS));
 }

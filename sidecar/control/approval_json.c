@@ -15,12 +15,6 @@ static void add_time(struct buffer *out, const char *key, uint64_t wall_us)
     jsonw_kstr(out, key, bytes_str(text));
 }
 
-static void add_bool(struct buffer *out, const char *key, bool v)
-{
-    jsonw_key(out, key);
-    buffer_append(out, v ? "true" : "false", v ? 4 : 5);
-}
-
 static bool add_text(struct buffer *out, const char *key, const char *text, bool cut)
 {
     struct bytes b = bytes_str(text);
@@ -113,13 +107,13 @@ void approval_to_json(const struct approval_info *i, bool cut, struct buffer *ou
     was_cut = add_text(out, "statement", i->statement, cut);
     was_cut = add_parameters(out, i->parameters, cut) || was_cut;
     if (was_cut)
-        add_bool(out, "cut", true);
+        jsonw_kbool(out, "cut", true);
     add_time(out, "created", i->created_us);
     add_time(out, "expires", i->expires_us);
     jsonw_ku64(out, "count", i->count);
-    add_bool(out, "ticket", i->ticket);
-    add_bool(out, "requireReason", i->require_reason);
-    add_bool(out, "unlimited", i->uses_left == UINT32_MAX);
+    jsonw_kbool(out, "ticket", i->ticket);
+    jsonw_kbool(out, "requireReason", i->require_reason);
+    jsonw_kbool(out, "unlimited", i->uses_left == UINT32_MAX);
     jsonw_ku64(out, "usesLeft", i->uses_left);
     add_groups(out, i);
     add_decisions(out, i);

@@ -64,17 +64,6 @@ static bool take_escape(struct scan *s)
     return c == 'u' && zero ? refuse(s, "a string has a NUL") : true;
 }
 
-/* json-c's own check lets overlong forms through. */
-static bool is_utf8(struct bytes t)
-{
-    size_t n;
-
-    for (size_t i = 0; i < t.len; i += n)
-        if ((n = utf8_len(t.p + i, t.len - i)) == 0)
-            return false;
-    return true;
-}
-
 /* *ret is what stands between the quotes. */
 static bool take_string(struct scan *s, bool is_name, struct bytes *ret)
 {
@@ -97,7 +86,8 @@ static bool take_string(struct scan *s, bool is_name, struct bytes *ret)
             return false;
     }
     *ret = (struct bytes){s->text.p + start, s->at - 1 - start};
-    return is_utf8(*ret) ? true : refuse(s, "a string is not UTF-8");
+    /* json-c's own check lets overlong forms through. */
+    return utf8_valid(*ret) ? true : refuse(s, "a string is not UTF-8");
 }
 
 static bool take_digits(struct scan *s)

@@ -10,6 +10,8 @@
 
 #include "object.h"
 
+#include "src-common/readall.h"
+
 #define MAX_FILES 1000
 /* The cluster's own API server: a target that exists without a GuardTarget. */
 #define BUILT_IN_TARGET "kubernetes"
@@ -163,31 +165,13 @@ int policy_load_incomplete(struct bytes yaml, const char *file_name,
 
 /* ---- directories ---- */
 
-static int read_all(int fd, uint8_t *p, size_t max, size_t *ret_n)
-{
-    size_t n = 0;
-
-    while (n < max) {
-        ssize_t got = read(fd, p + n, max - n);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -errno;
-        if (got == 0)
-            break;
-        n += (size_t)got;
-    }
-    *ret_n = n;
-    return 0;
-}
-
 /* One byte more than may be is read, so that a file which is too long is seen to be. */
 static int load_open_file(struct policy_snapshot *s, int fd, const char *path, struct error *err)
 {
-    size_t max = YAMLTREE_MAX_BYTES + 1, n = 0;
+    size_t max = YAMLTREE_MAX_BYTES + 1;
     struct stat st;
     uint8_t *p;
+    ssize_t n;
     int rc;
 
     if (fstat(fd, &st) < 0)
@@ -199,11 +183,9 @@ static int load_open_file(struct policy_snapshot *s, int fd, const char *path, s
     p = malloc(max);
     if (!p)
         return no_memory(err);
-    rc = read_all(fd, p, max, &n);
-    if (rc < 0)
-        rc = error_set(err, rc, "%s: %s", path, strerror(-rc));
-    else
-        rc = load_text(s, bytes_of(p, n), path, err);
+    n = read_all(fd, p, max);
+    rc = n < 0 ? error_set(err, (int)n, "%s: %s", path, strerror((int)-n))
+               : load_text(s, bytes_of(p, (size_t)n), path, err);
     free(p);
     return rc;
 }

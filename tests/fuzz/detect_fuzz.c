@@ -9,7 +9,8 @@
 
 #define ALL   ((1u << DETECTOR_COUNT) - 1)
 #define SPANS 4096
-#define REACH 137 /* from the anchor in the name of an AWS secret (9 bytes before its end) to the secret */
+#define REACH                                                                                      \
+    137 /* from the anchor in the name of an AWS secret (9 bytes before its end) to the secret */
 
 static struct detector_set *all;
 static struct detect_scratch *scratch;

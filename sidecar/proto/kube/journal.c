@@ -3,10 +3,9 @@
  */
 #include "guard.h"
 
+#include "sidecar/proto/lines.h"
 #include "src-common/clock.h"
-#include "src-common/utf8.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 
 #define BODY_KEPT ((size_t)64 << 10) /* of a request, in its statement */
@@ -38,15 +37,6 @@ bool kubejournal_commit(struct kubeguard *g)
     return s && !s->required;
 }
 
-static void add_bool(struct buffer *b, const char *key, bool value)
-{
-    jsonw_key(b, key);
-    if (value)
-        buffer_append(b, "true", 4);
-    else
-        buffer_append(b, "false", 5);
-}
-
 void kubejournal_auth(struct kubeguard *g, const char *outcome, const char *why)
 {
     struct session *s = g->session;
@@ -60,25 +50,10 @@ void kubejournal_auth(struct kubeguard *g, const char *outcome, const char *why)
         identity_describe(s->identity, b);
     if (why)
         jsonw_kstr(b, "reason", bytes_str(why));
-    add_bool(b, "ok", !why);
+    jsonw_kbool(b, "ok", !why);
     finish_line(g);
     if (strcmp(outcome, "Refused") == 0)
         atomic_fetch_add(&s->guard->counters.auth_failures, 1);
-}
-
-static const char *verdict_name(enum verdict v)
-{
-    static const char *const names[] = {"Deny", "RequireApproval", "Allow"};
-
-    return names[v];
-}
-
-static void add_rule(struct buffer *b, const struct decision *d)
-{
-    if (d && d->policy)
-        jsonw_kstr(b, "policy", bytes_str(d->policy));
-    if (d && d->rule)
-        jsonw_kstr(b, "rule", bytes_str(d->rule));
 }
 
 static void add_argv(struct buffer *b, const struct ssh_command *c)
@@ -112,7 +87,7 @@ static void add_act(struct buffer *b, const struct kube_act *a)
             jsonw_kstr(b, parts[i].key, bytes_str(parts[i].value));
     }
     if (a->dry_run)
-        add_bool(b, "dryRun", true);
+        jsonw_kbool(b, "dryRun", true);
     if (a->command)
         add_argv(b, a->command);
 }
@@ -139,7 +114,7 @@ static void add_body(struct kubeguard *g, struct buffer *b, struct kuberequest *
         jsonw_kstr(b, "body",
                    bytes_of(text.p + text.start, min_size(buffer_len(&text), BODY_KEPT)));
         if (buffer_len(&text) > BODY_KEPT)
-            add_bool(b, "bodyCut", true);
+            jsonw_kbool(b, "bodyCut", true);
     }
     buffer_wipe(&text);
     kubemask_done(&m);
@@ -185,10 +160,10 @@ void kubejournal_statement(struct kubeguard *g, struct kuberequest *r, const str
         add_protobuf(b, r);
     else
         add_body(g, b, r);
-    jsonw_kstr(b, "verdict", bytes_str(d ? verdict_name(d->verdict) : "Deny"));
-    add_rule(b, d);
+    jsonw_kstr(b, "verdict", bytes_str(d ? lines_verdict(d->verdict) : "Deny"));
+    lines_rule(b, d);
     if (d && d->audited)
-        add_bool(b, "wouldDeny", d->would != VERDICT_ALLOW);
+        jsonw_kbool(b, "wouldDeny", d->would != VERDICT_ALLOW);
     if (reason && reason[0])
         jsonw_kstr(b, "reason", bytes_str(reason));
     finish_line(g);
@@ -231,83 +206,22 @@ void kubejournal_decision(struct kubeguard *g, const struct kuberequest *r,
     snprintf(request, sizeof request, "%s/%u", g->session->id, r->n);
     jsonw_ku64(b, "n", r->n);
     jsonw_kstr(b, "verdict", BYTES("Deny"));
-    add_rule(b, d);
+    lines_rule(b, d);
     add_operation(b, &r->act);
     jsonw_kstr(b, "reason", bytes_str(reason));
     jsonw_kstr(b, "requestId", bytes_str(request));
     finish_line(g);
 }
 
-static void add_decisions(struct buffer *b, const struct approval_info *info)
-{
-    jsonw_kstr(b, "digest", bytes_str(info->digest));
-    jsonw_key(b, "decisions");
-    buffer_add_u8(b, '[');
-    for (size_t i = 0; i < info->n_decisions; i++) {
-        char at[CLOCK_RFC3339_LEN + 1];
-
-        clock_rfc3339(info->decisions[i].at_us, at);
-        buffer_append(b, i ? ",{" : "{", i ? 2 : 1);
-        jsonw_kstr(b, "by", bytes_str(info->decisions[i].by));
-        jsonw_kstr(b, "decision", bytes_str(info->decisions[i].decision));
-        jsonw_kstr(b, "reason", bytes_str(info->decisions[i].reason));
-        jsonw_kstr(b, "at", bytes_str(at));
-        buffer_add_u8(b, '}');
-    }
-    buffer_add_u8(b, ']');
-    if (info->n_decisions) {
-        const struct approval_decision *last = &info->decisions[info->n_decisions - 1];
-
-        jsonw_kstr(b, "by", bytes_str(last->by));
-        jsonw_kstr(b, "reason", bytes_str(last->reason));
-    }
-}
-
 void kubejournal_approval(struct kubeguard *g, uint32_t n, const char *id, const char *phase)
 {
     struct buffer *b = record_begin(g->session->record, "approval");
-    struct approval_info info;
 
     jsonw_ku64(b, "n", n);
     jsonw_kstr(b, "id", bytes_str(id));
     jsonw_kstr(b, "phase", bytes_str(phase));
-    if (approvals_get(g->session->guard->approvals, id, &info) == 0) {
-        add_decisions(b, &info);
-        approval_info_done(&info);
-    }
+    lines_decisions(b, g->session->guard, id);
     finish_line(g);
-}
-
-static bool is_utf8(struct bytes s)
-{
-    for (size_t i = 0; i < s.len;) {
-        size_t n = utf8_len(s.p + i, s.len - i);
-
-        if (!n)
-            return false;
-        i += n;
-    }
-    return true;
-}
-
-/* Text as text, everything else so that no byte is lost. */
-static void add_content(struct buffer *b, struct bytes data)
-{
-    size_t n = (data.len + 2) / 3 * 4;
-    uint8_t *p;
-
-    if (is_utf8(data)) {
-        jsonw_kstr(b, "text", data);
-        return;
-    }
-    jsonw_key(b, "base64");
-    buffer_add_u8(b, '"');
-    p = buffer_reserve(b, n + 1);
-    if (p) {
-        EVP_EncodeBlock(p, data.p, (int)data.len);
-        buffer_commit(b, n);
-    }
-    buffer_add_u8(b, '"');
 }
 
 /* Up to maxResultBytes of a request; the rest is counted in its result. */
@@ -328,7 +242,7 @@ void kubejournal_data(struct kubeguard *g, uint32_t n, const char *stream, struc
                stream[0] == 's' && stream[3] == 'i' ? BYTES("fromClient") : BYTES("toClient"));
     jsonw_kstr(b, "stream", bytes_str(stream));
     jsonw_ku64(b, "bytes", kept.len);
-    add_content(b, kept);
+    lines_content(b, kept);
     finish_line(g);
 }
 
@@ -345,7 +259,7 @@ void kubejournal_result(struct kubeguard *g, struct kuberequest *r, const struct
     if (e->masked)
         jsonw_ku64(b, "masked", e->masked);
     if (g->view && g->recorded > policy_view_recording(g->view)->max_result_bytes)
-        add_bool(b, "truncated", true);
+        jsonw_kbool(b, "truncated", true);
     if (e->error)
         jsonw_kstr(b, "error", bytes_str(e->error));
     jsonw_ku64(b, "durationUs", (clock_mono_ms() - r->started_ms) * 1000);

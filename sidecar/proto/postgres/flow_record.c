@@ -3,6 +3,7 @@
  */
 #include "flow.h"
 
+#include "sidecar/proto/lines.h"
 #include "src-common/clock.h"
 
 #include <stdio.h>
@@ -13,13 +14,6 @@ static void finish_line(struct pgflow *f)
         atomic_fetch_add(&f->session->guard->counters.record_failures, 1);
         pgflow_fatal(f, "58030", "the session cannot be recorded");
     }
-}
-
-static const char *verdict_name(enum verdict v)
-{
-    static const char *const names[] = {"Deny", "RequireApproval", "Allow"};
-
-    return names[v];
 }
 
 void pgflow_record_statement(struct pgflow *f, uint32_t n, const char *kind, struct bytes text,
@@ -36,18 +30,10 @@ void pgflow_record_statement(struct pgflow *f, uint32_t n, const char *kind, str
         jsonw_key(b, "parameters");
         buffer_add(b, parameters_json);
     }
-    jsonw_kstr(b, "verdict", bytes_str(denied || !d ? "Deny" : verdict_name(d->verdict)));
-    if (d && d->policy)
-        jsonw_kstr(b, "policy", bytes_str(d->policy));
-    if (d && d->rule)
-        jsonw_kstr(b, "rule", bytes_str(d->rule));
-    if (d && d->audited) {
-        jsonw_key(b, "wouldDeny");
-        if (d->would == VERDICT_ALLOW)
-            buffer_append(b, "false", 5);
-        else
-            buffer_append(b, "true", 4);
-    }
+    jsonw_kstr(b, "verdict", bytes_str(denied || !d ? "Deny" : lines_verdict(d->verdict)));
+    lines_rule(b, d);
+    if (d && d->audited)
+        jsonw_kbool(b, "wouldDeny", d->would != VERDICT_ALLOW);
     if (d && d->verdict != VERDICT_ALLOW)
         jsonw_kstr(b, "reason", bytes_str(d->reason));
     finish_line(f);
@@ -65,47 +51,13 @@ void pgflow_record_decision(struct pgflow *f, uint32_t n, const struct pgverdict
     jsonw_ku64(b, "n", n);
     jsonw_kstr(b, "verdict", BYTES("Deny"));
     jsonw_kstr(b, "sqlstate", bytes_str(d->sqlstate));
-    if (v && v->decision.policy)
-        jsonw_kstr(b, "policy", bytes_str(v->decision.policy));
-    if (v && v->decision.rule)
-        jsonw_kstr(b, "rule", bytes_str(v->decision.rule));
+    lines_rule(b, v ? &v->decision : NULL);
     if (v && v->message.n && v->message.statements[0].policy.n_objects)
         jsonw_kstr(b, "operation",
                    bytes_str(operation_name(v->message.statements[0].policy.objects[0].op)));
     jsonw_kstr(b, "reason", bytes_str(d->detail[0] ? d->detail : d->message));
     jsonw_kstr(b, "requestId", bytes_str(request));
     finish_line(f);
-}
-
-/* Who decided, and why, comes from the registry. */
-static void record_decisions(struct buffer *b, struct pgflow *f)
-{
-    struct approval_info info;
-
-    if (approvals_get(f->session->guard->approvals, f->approval_id, &info) != 0)
-        return;
-    jsonw_kstr(b, "digest", bytes_str(info.digest));
-    jsonw_key(b, "decisions");
-    buffer_add_u8(b, '[');
-    for (size_t i = 0; i < info.n_decisions; i++) {
-        char at[CLOCK_RFC3339_LEN + 1];
-
-        clock_rfc3339(info.decisions[i].at_us, at);
-        buffer_append(b, i ? ",{" : "{", i ? 2 : 1);
-        jsonw_kstr(b, "by", bytes_str(info.decisions[i].by));
-        jsonw_kstr(b, "decision", bytes_str(info.decisions[i].decision));
-        jsonw_kstr(b, "reason", bytes_str(info.decisions[i].reason));
-        jsonw_kstr(b, "at", bytes_str(at));
-        buffer_add_u8(b, '}');
-    }
-    buffer_add_u8(b, ']');
-    if (info.n_decisions) {
-        const struct approval_decision *last = &info.decisions[info.n_decisions - 1];
-
-        jsonw_kstr(b, "by", bytes_str(last->by));
-        jsonw_kstr(b, "reason", bytes_str(last->reason));
-    }
-    approval_info_done(&info);
 }
 
 void pgflow_record_approval(struct pgflow *f, const char *phase)
@@ -115,7 +67,7 @@ void pgflow_record_approval(struct pgflow *f, const char *phase)
     jsonw_ku64(b, "n", f->approval_n);
     jsonw_kstr(b, "id", bytes_str(f->approval_id));
     jsonw_kstr(b, "phase", bytes_str(phase));
-    record_decisions(b, f);
+    lines_decisions(b, f->session->guard, f->approval_id);
     finish_line(f);
 }
 

@@ -3,9 +3,9 @@
  */
 #include "relay.h"
 
+#include "sidecar/proto/lines.h"
 #include "src-common/clock.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 
 static void finish_line(struct sshrelay *r)
@@ -35,15 +35,6 @@ bool journal_commit(struct sshrelay *r)
     return s && !s->required;
 }
 
-static void add_bool(struct buffer *b, const char *key, bool value)
-{
-    jsonw_key(b, key);
-    if (value)
-        buffer_append(b, "true", 4);
-    else
-        buffer_append(b, "false", 5);
-}
-
 void journal_auth(struct sshrelay *r, const char *method, const char *outcome, const char *why)
 {
     struct buffer *b = record_begin(r->session->record, "auth");
@@ -57,25 +48,10 @@ void journal_auth(struct sshrelay *r, const char *method, const char *outcome, c
         identity_describe(r->session->identity, b);
     if (why)
         jsonw_kstr(b, "reason", bytes_str(why));
-    add_bool(b, "ok", !why);
+    jsonw_kbool(b, "ok", !why);
     finish_line(r);
     if (strcmp(outcome, "Refused") == 0)
         atomic_fetch_add(&r->session->guard->counters.auth_failures, 1);
-}
-
-static const char *verdict_name(enum verdict v)
-{
-    static const char *const names[] = {"Deny", "RequireApproval", "Allow"};
-
-    return names[v];
-}
-
-static void add_rule(struct buffer *b, const struct decision *d)
-{
-    if (d && d->policy)
-        jsonw_kstr(b, "policy", bytes_str(d->policy));
-    if (d && d->rule)
-        jsonw_kstr(b, "rule", bytes_str(d->rule));
 }
 
 void journal_statement(struct sshrelay *r, uint32_t n, const char *kind, struct bytes text,
@@ -88,10 +64,10 @@ void journal_statement(struct sshrelay *r, uint32_t n, const char *kind, struct 
     jsonw_ku64(b, "n", n);
     jsonw_kstr(b, "kind", bytes_str(kind));
     jsonw_kstr(b, "text", text);
-    jsonw_kstr(b, "verdict", bytes_str(d ? verdict_name(d->verdict) : "Deny"));
-    add_rule(b, d);
+    jsonw_kstr(b, "verdict", bytes_str(d ? lines_verdict(d->verdict) : "Deny"));
+    lines_rule(b, d);
     if (d && d->audited)
-        add_bool(b, "wouldDeny", d->would != VERDICT_ALLOW);
+        jsonw_kbool(b, "wouldDeny", d->would != VERDICT_ALLOW);
     if (reason && reason[0])
         jsonw_kstr(b, "reason", bytes_str(reason));
     finish_line(r);
@@ -113,49 +89,20 @@ void journal_decision(struct sshrelay *r, uint32_t n, const char *kind, const st
     jsonw_ku64(b, "n", n);
     jsonw_kstr(b, "verdict", BYTES("Deny"));
     jsonw_kstr(b, "operation", bytes_str(kind));
-    add_rule(b, d);
+    lines_rule(b, d);
     jsonw_kstr(b, "reason", bytes_str(reason));
     jsonw_kstr(b, "requestId", bytes_str(request));
     finish_line(r);
 }
 
-static void add_decisions(struct buffer *b, const struct approval_info *info)
-{
-    jsonw_kstr(b, "digest", bytes_str(info->digest));
-    jsonw_key(b, "decisions");
-    buffer_add_u8(b, '[');
-    for (size_t i = 0; i < info->n_decisions; i++) {
-        char at[CLOCK_RFC3339_LEN + 1];
-
-        clock_rfc3339(info->decisions[i].at_us, at);
-        buffer_append(b, i ? ",{" : "{", i ? 2 : 1);
-        jsonw_kstr(b, "by", bytes_str(info->decisions[i].by));
-        jsonw_kstr(b, "decision", bytes_str(info->decisions[i].decision));
-        jsonw_kstr(b, "reason", bytes_str(info->decisions[i].reason));
-        jsonw_kstr(b, "at", bytes_str(at));
-        buffer_add_u8(b, '}');
-    }
-    buffer_add_u8(b, ']');
-    if (info->n_decisions) {
-        const struct approval_decision *last = &info->decisions[info->n_decisions - 1];
-
-        jsonw_kstr(b, "by", bytes_str(last->by));
-        jsonw_kstr(b, "reason", bytes_str(last->reason));
-    }
-}
-
 void journal_approval(struct sshrelay *r, uint32_t n, const char *id, const char *phase)
 {
     struct buffer *b = record_begin(r->session->record, "approval");
-    struct approval_info info;
 
     jsonw_ku64(b, "n", n);
     jsonw_kstr(b, "id", bytes_str(id));
     jsonw_kstr(b, "phase", bytes_str(phase));
-    if (approvals_get(r->session->guard->approvals, id, &info) == 0) {
-        add_decisions(b, &info);
-        approval_info_done(&info);
-    }
+    lines_decisions(b, r->session->guard, id);
     finish_line(r);
 }
 
@@ -181,46 +128,6 @@ void journal_error(struct sshrelay *r, uint32_t n, const char *message, bool ups
 
 /* ---- data ---- */
 
-static bool is_utf8(struct bytes s)
-{
-    for (size_t i = 0; i < s.len;) {
-        uint8_t c = s.p[i];
-        size_t n = c < 0x80 ? 1 : c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
-
-        if ((c >= 0x80 && c < 0xc2) || c > 0xf4 || n > s.len - i)
-            return false;
-        for (size_t k = 1; k < n; k++) {
-            if ((s.p[i + k] & 0xc0) != 0x80)
-                return false;
-        }
-        if ((c == 0xe0 && s.p[i + 1] < 0xa0) || (c == 0xed && s.p[i + 1] > 0x9f) ||
-            (c == 0xf0 && s.p[i + 1] < 0x90) || (c == 0xf4 && s.p[i + 1] > 0x8f))
-            return false;
-        i += n;
-    }
-    return true;
-}
-
-/* Text as text, everything else so that no byte is lost. */
-static void add_content(struct buffer *b, struct bytes data)
-{
-    size_t n = (data.len + 2) / 3 * 4;
-    uint8_t *p;
-
-    if (is_utf8(data)) {
-        jsonw_kstr(b, "text", data);
-        return;
-    }
-    jsonw_key(b, "base64");
-    buffer_add_u8(b, '"');
-    p = buffer_reserve(b, n + 1);
-    if (p) {
-        EVP_EncodeBlock(p, data.p, (int)data.len);
-        buffer_commit(b, n);
-    }
-    buffer_add_u8(b, '"');
-}
-
 void journal_data(struct sshrelay *r, uint32_t n, const char *stream, struct bytes data)
 {
     struct buffer *b = record_begin(r->session->record, "data");
@@ -229,7 +136,7 @@ void journal_data(struct sshrelay *r, uint32_t n, const char *stream, struct byt
     jsonw_kstr(b, "direction", stream[3] == 'i' ? BYTES("fromClient") : BYTES("toClient"));
     jsonw_kstr(b, "stream", bytes_str(stream));
     jsonw_ku64(b, "bytes", data.len);
-    add_content(b, data);
+    lines_content(b, data);
     finish_line(r);
 }
 
@@ -245,7 +152,7 @@ void journal_result(struct channel *c)
     jsonw_ku64(b, "bytes", c->out.bytes + c->err.bytes);
     jsonw_ku64(b, "bytesIn", c->in.bytes);
     if (c->in.truncated || c->out.truncated || c->err.truncated)
-        add_bool(b, "truncated", true);
+        jsonw_kbool(b, "truncated", true);
     jsonw_ku64(b, "durationUs", (clock_mono_ms() - c->started_ms) * 1000);
     finish_line(c->relay);
 }
