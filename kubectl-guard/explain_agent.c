@@ -7,10 +7,16 @@
 #include "object.h"
 #include "text.h"
 
-#include "sidecar/policy/model.h"
+#include "sidecar/mask/detect.h"
+#include "sidecar/policy/decide_ssh.h"
 
 #include <json-c/json.h>
 #include <stdio.h>
+
+/* The pod's own service account is what the guard logs in with. */
+static const struct target built_in = {.name = "kubernetes",
+                                       .protocol = TARGET_KUBERNETES,
+                                       .credentials_secret = "the service account's token"};
 
 /* ---- as JSON ---- */
 
@@ -110,6 +116,58 @@ static struct json_object *string_list(const struct array *a)
     return list;
 }
 
+static struct json_object *word_list(unsigned set, const struct word *words, size_t n)
+{
+    struct json_object *list = json_object_new_array();
+
+    for (size_t i = 0; i < n; i++)
+        if (words[i].value && (words[i].value & set) == words[i].value &&
+            strcmp(words[i].name, "*") != 0)
+            json_object_array_add(list, json_object_new_string(words[i].name));
+    return list;
+}
+
+static struct json_object *detector_list(uint32_t set)
+{
+    struct json_object *list = json_object_new_array();
+
+    for (unsigned d = 0; d < DETECTOR_COUNT; d++)
+        if (set & (1u << d))
+            json_object_array_add(list, json_object_new_string(detector_name(d)));
+    return list;
+}
+
+static void add_kube(struct json_object *o, const struct kube_match *k)
+{
+    add_list(o, "verbs", pattern_list(&k->verbs));
+    add_list(o, "apiGroups", pattern_list(&k->groups));
+    add_list(o, "resources", pattern_list(&k->resources));
+    add_list(o, "namespaces", pattern_list(&k->namespaces));
+    add_list(o, "names", pattern_list(&k->names));
+    add_list(o, "nonResourceURLs", pattern_list(&k->urls));
+    add_list(o, "commands", argv_list(&k->argv));
+    add_list(o, "fields", string_list(&k->fields));
+    add_list(o, "env", pattern_list(&k->env));
+    if (k->dry_run)
+        add_text(o, "dryRun", "Only");
+}
+
+static void add_ssh(struct json_object *o, const struct ssh_match *m)
+{
+    static const struct word requests[] = {
+        {"exec", SSH_REQUEST_EXEC}, {"shell", SSH_REQUEST_SHELL}, {"sftp", SSH_REQUEST_SFTP},
+        {"pty", SSH_REQUEST_PTY},   {"env", SSH_REQUEST_ENV},     {"forward", SSH_REQUEST_FORWARD},
+    };
+    static const struct word access[] = {
+        {"read", SSH_ACCESS_READ}, {"write", SSH_ACCESS_WRITE}, {"delete", SSH_ACCESS_DELETE}};
+
+    add_list(o, "requests", word_list(m->requests, requests, ARRAY_LEN(requests)));
+    add_list(o, "commands", argv_list(&m->argv));
+    add_list(o, "access", word_list(m->access, access, ARRAY_LEN(access)));
+    add_list(o, "paths", string_list(&m->paths));
+    add_list(o, "hazards", word_list(m->hazards, ssh_hazard_words, SSH_N_HAZARD_WORDS));
+}
+
 /* NULL when the rule can say nothing about such a target. */
 static struct json_object *rule_json(const struct rule *r, enum target_protocol protocol)
 {
@@ -131,16 +189,11 @@ static struct json_object *rule_json(const struct rule *r, enum target_protocol 
         add_list(o, "functions", name_list(&r->sql->functions));
         add_list(o, "columns", column_list(&r->sql->columns));
     }
-    if (r->kube) {
-        add_list(o, "verbs", pattern_list(&r->kube->verbs));
-        add_list(o, "resources", pattern_list(&r->kube->resources));
-        add_list(o, "namespaces", pattern_list(&r->kube->namespaces));
-        add_list(o, "names", pattern_list(&r->kube->names));
-    }
-    if (r->ssh) {
-        add_list(o, "commands", argv_list(&r->ssh->argv));
-        add_list(o, "paths", string_list(&r->ssh->paths));
-    }
+    if (r->kube)
+        add_kube(o, r->kube);
+    if (r->ssh)
+        add_ssh(o, r->ssh);
+    add_list(o, "values", detector_list(r->detectors));
     return o;
 }
 
@@ -235,10 +288,19 @@ static void add_rule(struct buffer *b, struct json_object *r)
     add_words(b, " ", r, "columns");
     add_words(b, " ", r, "verbs");
     add_words(b, " ", r, "resources");
+    add_words(b, " of ", r, "apiGroups");
+    add_words(b, " at ", r, "nonResourceURLs");
     add_words(b, " in ", r, "namespaces");
     add_words(b, " named ", r, "names");
-    add_words(b, " ", r, "commands");
+    add_word(b, " dry run: ", r, "dryRun");
+    add_words(b, " ", r, "requests");
+    add_words(b, ": ", r, "commands");
+    add_words(b, " to ", r, "access");
     add_words(b, " ", r, "paths");
+    add_words(b, " if ", r, "hazards");
+    add_words(b, " fields ", r, "fields");
+    add_words(b, " variables ", r, "env");
+    add_words(b, " values ", r, "values");
     buffer_add_u8(b, '\n');
 }
 
@@ -280,6 +342,41 @@ static void print_text(struct json_object *all)
     buffer_done(&b);
 }
 
+/* The API server of an agent's own cluster is a target without an object. It is shown where a
+ * policy names it, or has rules for its like. */
+static bool shows_built_in(const struct policy_snapshot *s, const struct agent *a)
+{
+    bool wanted = false;
+
+    for (size_t i = 0; i < s->n_policies; i++) {
+        const struct policy *p = s->policies[i];
+        const struct target_ref *refs = p->targets.items;
+        const struct rule *r = p->rules.items;
+
+        if (!policy_selects(p, a))
+            continue;
+        for (size_t k = 0; k < p->targets.n; k++)
+            wanted |= strcmp(refs[k].name, built_in.name) == 0;
+        for (size_t k = 0; k < p->rules.n && !p->targets.n; k++)
+            wanted |= r[k].kube != NULL;
+    }
+    for (size_t i = 0; i < s->n_targets; i++)
+        wanted &= strcmp(s->targets[i]->name, built_in.name) != 0 ||
+                  strcmp(s->targets[i]->namespace_, a->namespace_) != 0;
+    return wanted;
+}
+
+/* False: nobody is let in. */
+static bool add_target(struct json_object *list, const struct policy_snapshot *s,
+                       const struct agent *a, const struct target *t)
+{
+    struct json_object *o = target_json(s, a, t);
+    bool in = object_count(o, "policies") != 0;
+
+    json_object_array_add(list, o);
+    return in;
+}
+
 enum exit_code explain_agent(const struct cli *cli, const struct policy_snapshot *policies,
                              const struct agent *agent, const char *target)
 {
@@ -288,16 +385,16 @@ enum exit_code explain_agent(const struct cli *cli, const struct policy_snapshot
 
     for (size_t i = 0; i < policies->n_targets; i++) {
         const struct target *t = policies->targets[i];
-        struct json_object *o;
 
         if ((t->namespace_ && strcmp(t->namespace_, agent->namespace_) != 0) ||
             (target && strcmp(target, t->name) != 0))
             continue;
-        o = target_json(policies, agent, t);
-        if (object_count(o, "policies"))
+        if (add_target(list, policies, agent, t))
             code = EXIT_DONE;
-        json_object_array_add(list, o);
     }
+    if ((!target || strcmp(target, built_in.name) == 0) && shows_built_in(policies, agent) &&
+        add_target(list, policies, agent, &built_in))
+        code = EXIT_DONE;
     json_object_object_add(all, "targets", list);
     if (cli->output >= OUTPUT_JSON)
         object_print(cli, all);

@@ -80,6 +80,60 @@ static void explain_lists_what_an_identity_may_do(void **state)
     SAYS("\"role\": \"ro\"");
 }
 
+/* The same for what is no database. */
+static void explain_lists_ssh_and_kubernetes(void **state)
+{
+    static const char text[] =
+        "apiVersion: chaperone.dev/v1alpha1\n"
+        "kind: GuardTarget\n"
+        "metadata: {name: box, namespace: agents}\n"
+        "spec: {protocol: ssh, hosts: [127.0.0.1], ports: [22], credentials: {secretRef: {name: "
+        "login}}, ssh: {hostKeys: [\"ssh-ed25519 "
+        "AAAAC3NzaC1lZDI1NTE5AAAAIJ0rGqLwQJ0w8mGvXHqzJ1kqkq5oZ3x3xX9p3k0m0abc\"]}}\n"
+        "---\n"
+        "apiVersion: chaperone.dev/v1alpha1\n"
+        "kind: GuardPolicy\n"
+        "metadata: {name: p, namespace: agents}\n"
+        "spec:\n"
+        "  subjects: [{groups: [ops]}]\n"
+        "  targets: [{name: box}, {name: kubernetes, namespaces: [shop]}]\n"
+        "  rules:\n"
+        "  - {name: df, action: Allow, ssh: {requests: [exec], argv: [[df, \"-h\"], [uptime]]}}\n"
+        "  - {name: files, action: Allow, ssh: {requests: [sftp], paths: [\"/srv/**\"], access: "
+        "[read]}}\n"
+        "  - {name: harm, action: Deny, ssh: {requests: [exec], hazards: [PowerOff]}}\n"
+        "  - {name: look, action: Allow, kube: {verbs: [get, list], resources: [pods, pods/log], "
+        "names: [\"web-*\"]}}\n"
+        "  - {name: ls, action: Allow, kube: {verbs: [connect], resources: [pods/exec], argv: "
+        "[[ls, "
+        "\"...\"]]}}\n"
+        "  - {name: try, action: Allow, kube: {verbs: [patch], resources: [deployments], dryRun: "
+        "Only}}\n"
+        "  - {name: cards, action: Mask, values: {detectors: [creditCard]}}\n";
+    struct fixture *f = *state;
+    char dir[128];
+
+    snprintf(dir, sizeof dir, "%s/policies", f->dir);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    write_file(f, "policies/p.yaml", text);
+    assert_int_equal(run(f, "explain", "--policies", dir, "--groups", "ops", NULL), 0);
+    SAYS("target box (ssh; the guard logs in");
+    SAYS("df: Allow exec: df -h, uptime");
+    SAYS("files: Allow sftp to read /srv/**");
+    SAYS("harm: Deny exec if PowerOff");
+    SAYS("target kubernetes (kubernetes; the guard logs in");
+    SAYS("(Enforce; namespaces shop)");
+    SAYS("look: Allow get, list pods, pods/log named web-*");
+    SAYS("ls: Allow connect pods/exec: ls ...");
+    SAYS("try: Allow patch deployments dry run: Only");
+    SAYS("cards: Mask values creditCard");
+    assert_int_equal(
+        run(f, "explain", "--policies", dir, "--groups", "ops", "--target", "kubernetes", NULL), 0);
+    assert_null(strstr(f->out, "target box"));
+    assert_int_equal(run(f, "explain", "--policies", dir, "--groups", "dev", NULL), 1);
+    SAYS("refused: no policy selects this agent here");
+}
+
 static void explain_explains(void **state)
 {
     struct fixture *f = *state;
@@ -273,9 +327,13 @@ static void explain_knows_ssh(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(explain_explains),          T(explain_lists_what_an_identity_may_do),
-        T(tests_pass_and_fail),       T(tests_have_groups_and_claims),
-        T(broken_tests_are_no_tests), T(explain_knows_ssh),
+        T(explain_explains),
+        T(explain_lists_what_an_identity_may_do),
+        T(explain_lists_ssh_and_kubernetes),
+        T(tests_pass_and_fail),
+        T(tests_have_groups_and_claims),
+        T(broken_tests_are_no_tests),
+        T(explain_knows_ssh),
     };
 
     return run_group("tests", tests, ARRAY_LEN(tests));
