@@ -3,18 +3,23 @@
 cluster: with keys from the API server, bound to the pod, for the guard's audience only."""
 
 import json
+import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
+import kube_guard_test
 import support
-from support import ROOT, kubectl
+from support import ROOT, kubectl, wait_for
 
 for folder in (ROOT / "tests", ROOT / "tests/integration"):
     sys.path.insert(1, str(folder))
 from clients import raw  # noqa: E402
 from tests.support import postgres, run  # noqa: E402
 from tests.support.guard import Guard  # noqa: E402
+from tests.support.issuer import Issuer  # noqa: E402
 
 CANARY = "canary-only-the-guard-knows"
 
@@ -104,3 +109,58 @@ def test_other_tokens_of_the_cluster_do_not(w):
     assert "connection received" not in w.pg.log_since(mark)
     assert startup(w, token(w.ns, "coder-0"))[0].status == "I"
     assert CANARY not in w.guard.stderr() + "".join(p.read_text() for p in w.guard.record_files())
+
+
+# ---- a long stream ----
+
+CHATTY = ["sh", "-c", "while :; do head -c 4000 /dev/zero | tr '\\0' x; echo; done"]
+QUIET = ["sh", "-c", "echo once; exec sleep infinity"]
+
+
+@pytest.fixture(scope="module")
+def logs():
+    """A guard before the cluster, an issuer of the test's own, and a pod with something to tell."""
+    login, ca, host, port = kube_guard_test.credentials()
+    with support.Namespace(prefix="identity-logs") as ns, Issuer() as idp:
+        ns.apply(kube_guard_test.pod("chatty", CHATTY), kube_guard_test.pod("quiet", QUIET))
+        rule = {"name": "logs", "action": "Allow", "kube": {"verbs": ["get"], "resources": ["pods", "pods/log"],
+                                                            "namespaces": [ns.name]}}
+        with Guard(kube_guard_test.policies(host, port, [rule]), listen={"cluster": None}, issuers=f"issuers: [{idp.yaml()}]\n",
+                   namespace=kube_guard_test.HOME, secrets={"login": login, "cluster-ca": {"ca.crt": ca}}) as guard:
+            ns.wait_ready("chatty")
+            ns.wait_ready("quiet")
+            yield ns, idp, guard
+
+
+def follow(logs, pod_name, token, seconds):
+    """kubectl logs -f: exit status, bytes, how long it lasted."""
+    ns, _, guard = logs
+    config = run.write_file(guard.dir / "kubeconfig", json.dumps({
+        "apiVersion": "v1", "kind": "Config", "current-context": "x",
+        "clusters": [{"name": "c", "cluster": {"server": f"https://127.0.0.1:{guard.ports['cluster']}",
+                                               "certificate-authority": str(guard.trust / "ca.crt")}}],
+        "users": [{"name": "u", "user": {"token": token}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": ns.name}}]}))
+    begun = time.monotonic()
+    process = subprocess.Popen([support.program("kubectl"), "--kubeconfig", str(config), "logs", "-f", "--tail=5", pod_name],
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    n = 0
+    while chunk := process.stdout.read1(1 << 20):
+        n += len(chunk)
+    timer.cancel()
+    return process.wait(), n, time.monotonic() - begun
+
+
+@pytest.mark.parametrize("pod_name", ["chatty", "quiet"])
+def test_logs_end_with_the_token(logs, pod_name):
+    """K16: 45 s after the expiry, seen here from 39; whether the stream has pauses or not."""
+    _, idp, guard = logs
+    before = len([e for e in guard.events("auth") if e["outcome"] == "Expired"])
+    status, n, lasted = follow(logs, pod_name, idp.token(ttl=-39, iat=int(time.time()) - 100), 40)
+    assert 3 < lasted < 20 and status >= 0 and n >= 4, (status, n, lasted)
+    expired = wait_for(lambda: [e for e in guard.events("auth") if e["outcome"] == "Expired"][before:], 10, "a record")
+    assert expired[0]["token"]["subject"] == "ann"
+    status, _, _ = follow(logs, pod_name, idp.token(), 4)
+    assert status == -9, "with a fresh token it goes on"
