@@ -130,6 +130,9 @@ define link
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(LIB) $(PKG_LDLIBS) $(1)
 endef
 
+# It holds these files (.incbin), which the compiler does not list.
+$(BUILD)/obj/kubectl-guard/report_assets.o: kubectl-guard/report.css kubectl-guard/report.js
+
 $(BIN)/chaperone-sidecar: $(call obj,$(GUARD_SRC)) $(LIB)
 	$(call link)
 $(BIN)/chaperone-init: $(call obj,$(INIT_SRC)) $(LIB)

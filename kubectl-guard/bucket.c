@@ -3,6 +3,7 @@
  */
 #include "bucket.h"
 
+#include "object.h"
 #include "place.h"
 
 #include "sidecar/record/sigv4.h"
@@ -112,7 +113,7 @@ static void add_parameter(struct buffer *b, const char *name, const char *value)
 
 static void take_objects(struct listing *l, struct bytes page)
 {
-    char key[1100], size[24];
+    char key[1100], changed[40];
     const char *start = "<Contents>", *end = "</Contents>";
 
     for (;;) {
@@ -128,8 +129,8 @@ static void take_objects(struct listing *l, struct bytes page)
         again = in = bytes_of(p, (size_t)(q - p));
         page = bytes_of(q, (size_t)(page.p + page.len - q));
         if (bucket_xml_next(&in, "Key", key, sizeof key) && strlen(key) > l->folder_len) {
-            bucket_xml_next(&again, "Size", size, sizeof size);
-            l->fn(&(struct bucket_entry){key + l->folder_len, false, strtoull(size, NULL, 10)},
+            bucket_xml_next(&again, "LastModified", changed, sizeof changed);
+            l->fn(&(struct bucket_entry){key + l->folder_len, false, object_time_us(changed)},
                   l->arg);
         }
     }

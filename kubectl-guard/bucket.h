@@ -31,7 +31,7 @@ int bucket_open(const char *path, struct error *err) MUST_CHECK;
 struct bucket_entry {
     const char *name; /* without the folder; valid during the call */
     bool folder;
-    uint64_t size;
+    uint64_t changed_us; /* since 1970, by the store's clock; 0 of folders */
 };
 typedef void bucket_entry_fn(const struct bucket_entry *e, void *arg);
 /* What lies directly in the folder and begins with `begin`, in no particular order. */

@@ -10,20 +10,25 @@
 #include <unistd.h>
 
 const struct option_spec export_options[] = {
+    {"html", 0, "F", "one file to open in a browser: statements, verdicts, results, a terminal"},
     {"asciicast", 0, "F", "asciicast v2, for asciinema: the session as psql would have shown it"},
     {"json", 0, "F", "one JSON document: the verification and all lines"},
     {"csv", 0, "F", "a row for each statement"},
+    {"format", 0, "FORMAT", "html, asciicast, json or csv, to standard output"},
     RECORDS_OPTIONS,
+    FILTER_OPTIONS,
     {0},
 };
 
 static const struct format {
     const char *option;
     export_fn *write;
+    bool many; /* sessions, in one file */
 } formats[] = {
+    {"html", export_html},
     {"asciicast", export_asciicast},
-    {"json", export_json},
-    {"csv", export_csv},
+    {"json", export_json, true},
+    {"csv", export_csv, true},
 };
 
 /* Records hold what agents saw: what is made of them is its owner's alone, too. */
@@ -37,46 +42,71 @@ static FILE *open_output(const char *path)
     return fd < 0 ? NULL : fdopen(fd, "w");
 }
 
-static enum exit_code write_one(const struct cli *cli, const struct format *format,
-                                const char *path)
-{
-    struct recordfile f;
-    enum exit_code code = recordfile_open(cli, cli->args[0], &f), integrity;
+struct exporting {
+    const struct cli *cli;
+    const struct format *format;
     FILE *to;
+    size_t n;
+};
 
-    if (code != EXIT_DONE) {
-        recordfile_close(&f);
-        return code;
-    }
-    integrity = recordfile_warn(&f);
-    to = open_output(path);
-    if (!to) {
+static enum exit_code write_one(struct recordfile *f, struct json_object *about, void *arg)
+{
+    struct exporting *e = arg;
+    enum exit_code code, integrity;
+
+    if (e->n && !e->format->many)
+        return cli_fail(EXIT_USAGE,
+                        "--%s is about one session, but more than one matches: name it, or choose "
+                        "with --since, --pod and the others",
+                        e->format->option);
+    integrity = recordfile_warn(f);
+    code = e->format->write(f, &(struct export_about){about, e->n++}, e->to);
+    return code > integrity ? code : integrity;
+}
+
+static enum exit_code write_all(struct exporting *e, const struct filter *filter, const char *path)
+{
+    enum exit_code code;
+
+    e->n = 0;
+    e->to = open_output(path);
+    if (!e->to)
+        return cli_fail(EXIT_UNREACHABLE, "cannot write %s: %m", path);
+    code = records_each(e->cli, filter, write_one, e);
+    if (fflush(e->to) != 0 || ferror(e->to) || (e->to != stdout && fclose(e->to) != 0))
         code = cli_fail(EXIT_UNREACHABLE, "cannot write %s: %m", path);
-    } else {
-        code = format->write(&f, to);
-        if (fflush(to) != 0 || ferror(to) || (to != stdout && fclose(to) != 0))
-            code = cli_fail(EXIT_UNREACHABLE, "cannot write %s: %m", path);
-    }
-    recordfile_close(&f);
-    return code == EXIT_DONE ? integrity : code;
+    return code;
+}
+
+/* --format NAME writes to standard output. */
+static const char *output_of(const struct cli *cli, const struct format *format)
+{
+    const char *named = cli_option(cli, "format");
+
+    return named && strcmp(named, format->option) == 0 ? "-" : cli_option(cli, format->option);
 }
 
 enum exit_code cmd_export(const struct cli *cli)
 {
-    enum exit_code code = EXIT_DONE;
+    struct exporting e = {.cli = cli};
+    struct filter filter;
+    enum exit_code code = filter_read(cli, &filter);
     size_t given = 0;
 
-    for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
-        const char *path = cli_option(cli, formats[i].option);
+    if (code == EXIT_DONE && !records_from(cli) && cli->n_args == 0)
+        code = cli_usage(cli, "which record? RECORD, or --from PLACE for all there are");
+    for (size_t i = 0; i < ARRAY_LEN(formats) && code != EXIT_USAGE; i++) {
+        const char *path = output_of(cli, &formats[i]);
         enum exit_code one;
 
         if (!path)
             continue;
         given++;
-        one = write_one(cli, &formats[i], path);
+        e.format = &formats[i];
+        one = write_all(&e, &filter, path);
         code = one > code ? one : code;
     }
-    if (given == 0)
-        return cli_usage(cli, "which format? --asciicast F, --json F or --csv F");
+    if (given == 0 && code == EXIT_DONE)
+        return cli_usage(cli, "which format? --html F, --asciicast F, --json F or --csv F");
     return code;
 }

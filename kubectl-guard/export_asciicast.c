@@ -9,17 +9,15 @@
 
 #include <json-c/json.h>
 
-#define COLUMNS  120
-#define ROWS     40
 #define IDLE_MAX 5 /* players skip longer pauses */
 
-static void header(FILE *to, const struct recordfile *f, struct json_object *first)
+static void header(FILE *to, const struct recordfile *f)
 {
     struct buffer b;
 
     buffer_init(&b, (size_t)1 << 16);
-    buffer_printf(&b, "{\"version\":2,\"width\":%d,\"height\":%d", COLUMNS, ROWS);
-    jsonw_ku64(&b, "timestamp", object_time_us(object_text(first, "time")) / 1000000);
+    buffer_printf(&b, "{\"version\":2,\"width\":%d,\"height\":%d", CAST_COLUMNS, CAST_ROWS);
+    jsonw_ku64(&b, "timestamp", object_time_us(f->check.started) / 1000000);
     buffer_printf(&b, ",\"idle_time_limit\":%d", IDLE_MAX);
     jsonw_kstr(&b, "title", bytes_str(f->check.session));
     buffer_printf(&b, ",\"env\":{\"TERM\":\"xterm-256color\"}}\n");
@@ -28,55 +26,64 @@ static void header(FILE *to, const struct recordfile *f, struct json_object *fir
 }
 
 /* A terminal needs \r\n. */
-static void event(FILE *to, uint64_t us, struct bytes text, struct buffer *b)
+static void add_crlf(struct bytes text, struct buffer *out)
 {
-    struct buffer crlf;
-
-    buffer_init(&crlf, TRANSCRIPT_MAX);
     for (size_t i = 0; i < text.len; i++) {
-        if (text.p[i] == '\n')
-            buffer_add_u8(&crlf, '\r');
-        buffer_add_u8(&crlf, text.p[i]);
+        if (text.p[i] == '\n' && (i == 0 || text.p[i - 1] != '\r'))
+            buffer_add_u8(out, '\r');
+        buffer_add_u8(out, text.p[i]);
     }
-    buffer_reset(b, SIZE_MAX);
-    buffer_printf(b, "[%llu.%06llu, \"o\", ", (unsigned long long)(us / 1000000),
-                  (unsigned long long)(us % 1000000));
-    jsonw_str(b, buffer_bytes(&crlf));
-    buffer_append(b, "]\n", 2);
-    if (!b->failed && !crlf.failed)
-        fwrite(b->p + b->start, 1, buffer_len(b), to);
-    buffer_done(&crlf);
 }
 
-enum exit_code export_asciicast(struct recordfile *f, FILE *to)
+bool export_cast(struct recordfile *f, cast_fn *fn, void *arg)
 {
     struct transcript t = {.style = TRANSCRIPT_PSQL, .color = true};
     struct json_object *line;
-    struct buffer out, scratch;
+    struct buffer out, crlf;
     struct bytes text;
     uint64_t last = 0;
     bool begun = false;
 
     buffer_init(&out, TRANSCRIPT_MAX);
-    buffer_init(&scratch, TRANSCRIPT_MAX);
-    while (recordfile_next(f, &text, &line)) {
+    buffer_init(&crlf, TRANSCRIPT_MAX);
+    for (; recordfile_next(f, &text, &line); json_object_put(line)) {
         uint64_t us = object_time_us(object_text(line, "time"));
 
-        if (!begun)
-            header(to, f, line);
         begun = true;
         buffer_reset(&out, SIZE_MAX);
+        buffer_reset(&crlf, SIZE_MAX);
         if (line)
             transcript_line(&t, line, &out);
         us = us > t.start_us ? us - t.start_us : 0;
-        last = us > last ? us : last; /* time in a cast never runs backwards */
-        if (buffer_len(&out) && !out.failed)
-            event(to, last, buffer_bytes(&out), &scratch);
-        json_object_put(line);
+        last = us > last ? us : last;
+        add_crlf(buffer_bytes(&out), &crlf);
+        if (buffer_len(&crlf) && !out.failed && !crlf.failed)
+            fn(last, buffer_bytes(&crlf), arg);
     }
     buffer_done(&out);
-    buffer_done(&scratch);
-    if (!begun)
+    buffer_done(&crlf);
+    return begun;
+}
+
+static void event(uint64_t us, struct bytes text, void *arg)
+{
+    struct buffer b;
+
+    buffer_init(&b, TRANSCRIPT_MAX);
+    buffer_printf(&b, "[%llu.%06llu, \"o\", ", (unsigned long long)(us / 1000000),
+                  (unsigned long long)(us % 1000000));
+    jsonw_str(&b, text);
+    buffer_append(&b, "]\n", 2);
+    if (!b.failed)
+        fwrite(b.p + b.start, 1, buffer_len(&b), arg);
+    buffer_done(&b);
+}
+
+enum exit_code export_asciicast(struct recordfile *f, const struct export_about *about, FILE *to)
+{
+    (void)about;
+    header(to, f);
+    if (!export_cast(f, event, to))
         return cli_fail(EXIT_NO, "%s is empty", f->path);
     return EXIT_DONE;
 }

@@ -19,6 +19,7 @@ struct pending {
 struct window {
     struct pending at[WINDOW]; /* a ring */
     size_t first, n;
+    struct json_object *session; /* borrowed */
 };
 
 static void forget(struct pending *p)
@@ -62,7 +63,7 @@ static void any_cell(FILE *to, struct json_object *o, const char *key)
     cell(to, bytes_str(v ? json_object_to_json_string_ext(v, JSON_C_TO_STRING_PLAIN) : ""), false);
 }
 
-static void row(FILE *to, struct pending *p)
+static void row(FILE *to, struct pending *p, struct json_object *session)
 {
     struct json_object *s = p->statement;
     struct json_object *verdict =
@@ -85,7 +86,13 @@ static void row(FILE *to, struct pending *p)
     any_cell(to, p->result, "rowCount");
     any_cell(to, p->result, "bytes");
     any_cell(to, p->result, "durationUs");
-    cell(to, object_bytes(p->error, "message"), true);
+    text_cell(to, p->error, "message");
+    text_cell(to, session, "session");
+    text_cell(to, session, "namespace");
+    text_cell(to, session, "pod");
+    text_cell(to, session, "user");
+    text_cell(to, session, "identity");
+    cell(to, object_bytes(session, "target"), true);
 }
 
 static void keep(struct json_object **slot, struct json_object *line)
@@ -96,7 +103,7 @@ static void keep(struct json_object **slot, struct json_object *line)
 
 static void emit_first(FILE *to, struct window *w)
 {
-    row(to, &w->at[w->first]);
+    row(to, &w->at[w->first], w->session);
     forget(&w->at[w->first]);
     w->first = (w->first + 1) % WINDOW;
     w->n--;
@@ -140,15 +147,16 @@ static void take_line(FILE *to, struct window *w, struct json_object *line)
         keep(&p->error, line);
 }
 
-enum exit_code export_csv(struct recordfile *f, FILE *to)
+enum exit_code export_csv(struct recordfile *f, const struct export_about *about, FILE *to)
 {
-    struct window w = {0};
+    struct window w = {.session = about->session};
     struct json_object *line;
     struct bytes text;
 
-    fputs("n,time,kind,verdict,policy,rule,reason,statement,parameters,approval,by,tag,rows,bytes,"
-          "durationUs,error\r\n",
-          to);
+    if (about->n == 0)
+        fputs("n,time,kind,verdict,policy,rule,reason,statement,parameters,approval,by,tag,rows,"
+              "bytes,durationUs,error,session,namespace,pod,user,identity,target\r\n",
+              to);
     while (recordfile_next(f, &text, &line)) {
         take_line(to, &w, line);
         json_object_put(line);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The formats of `export`: each reads a record to its end and writes it.
+ * The formats of `export`: each reads a record to its end and writes it. With formats that hold
+ * more than one session, one is written behind the other.
  */
 #pragma once
 
@@ -7,8 +8,19 @@
 
 #include <stdio.h>
 
-typedef enum exit_code export_fn(struct recordfile *f, FILE *to);
+struct export_about {
+    struct json_object *session; /* as filter_apply describes it */
+    size_t n;                    /* how many were written before */
+};
+typedef enum exit_code export_fn(struct recordfile *f, const struct export_about *about, FILE *to);
 
-enum exit_code export_asciicast(struct recordfile *f, FILE *to);
-enum exit_code export_json(struct recordfile *f, FILE *to);
-enum exit_code export_csv(struct recordfile *f, FILE *to);
+export_fn export_html, export_asciicast, export_json, export_csv;
+/* ---- asciicast, for the report as well ---- */
+
+#define CAST_COLUMNS 120
+#define CAST_ROWS    40
+
+/* A piece of a terminal's output, `us` after the session's start, never running backwards. */
+typedef void cast_fn(uint64_t us, struct bytes text, void *arg);
+/* All of them; reads the record to its end. False: it is empty. */
+bool export_cast(struct recordfile *f, cast_fn *fn, void *arg);

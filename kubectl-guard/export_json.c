@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * One JSON document: what the verification found, and all lines.
+ * One JSON document: what the verification found, and all lines; of several sessions, one such
+ * document behind the other, as jq reads them.
  */
 #include "export_formats.h"
 
@@ -8,7 +9,7 @@
 
 #include <json-c/json.h>
 
-enum exit_code export_json(struct recordfile *f, FILE *to)
+enum exit_code export_json(struct recordfile *f, const struct export_about *about, FILE *to)
 {
     const struct record_check *c = &f->check;
     struct json_object *line;
@@ -16,6 +17,7 @@ enum exit_code export_json(struct recordfile *f, FILE *to)
     struct buffer b;
     const char *sep = "\n";
 
+    (void)about;
     buffer_init(&b, (size_t)1 << 16);
     buffer_printf(&b, "{\"verdict\":\"%s\"", recordfile_verdict(c));
     jsonw_kstr(&b, "session", bytes_str(c->session));
@@ -24,7 +26,7 @@ enum exit_code export_json(struct recordfile *f, FILE *to)
         jsonw_ku64(&b, "badSeq", c->bad_seq);
         jsonw_kstr(&b, "reason", bytes_str(c->reason));
     }
-    buffer_printf(&b, ",\"lines\":[");
+    buffer_printf(&b, f->only ? ",\"partial\":true,\"lines\":[" : ",\"lines\":[");
     fwrite(b.p, 1, buffer_len(&b), to);
     buffer_done(&b);
     while (recordfile_next(f, &text, &line)) {

@@ -4,6 +4,7 @@
 #include "bucket.h"
 #include "commands.h"
 #include "complete.h"
+#include "records.h"
 
 #include <locale.h>
 #include <signal.h>
@@ -50,13 +51,17 @@ const struct command commands[] = {
      NULL, 1, 1, cmd_tail, .everywhere = true},
     {"kill", "SESSION", "end a session", "Its client is told that an operator ended it.", NULL, 1,
      1, cmd_kill, .everywhere = true},
-    {"replay", "RECORD [--speed N]", "print a recorded session",
+    {"replay", "RECORD | --from PLACE", "print recorded sessions",
      "RECORD is a file, a segment of an uploaded record or DIR/SESSION where its segments are; "
      "with\n"
-     "--spool DIR also a session's name. At once, unless --speed says\n"
-     "otherwise: 1 is as it was, 10 is ten times as fast. Values are as the agent saw them, that\n"
-     "is masked. --json: the lines as they are. Exit code 1: the record was tampered with.",
-     replay_options, 1, 1, cmd_replay, PLACE_FILES},
+     "--from PLACE also a session's name; without RECORD all sessions there. Options choose "
+     "sessions\n"
+     "and statements. At once, unless --speed says otherwise: then space pauses, + and - change "
+     "the\n"
+     "speed, n goes on, q ends. Values are as the agent saw them, that is masked. --json: the "
+     "lines\n"
+     "as they are. Exit code 1: tampered with, or nothing in RECORD matches.",
+     replay_options, 0, 1, cmd_replay, PLACE_FILES},
     {"verify", "RECORD... | --from PLACE", "check that records are whole and unchanged",
      "RECORD is a file, a segment of an uploaded record, or a directory, such as a bucket's\n"
      "download. A line a record: OK, UNSEALED (the end is missing: still open, cut off, or the "
@@ -68,10 +73,13 @@ const struct command commands[] = {
      "missing, and with --strict when any is unsealed. Trust the keys of --key FILE alone. With\n"
      "--anchors the Events of the pods say which lines there were, and which keys sign.",
      verify_options, 0, SIZE_MAX, cmd_verify, PLACE_FILES},
-    {"export", "RECORD --asciicast F | --json F | --csv F", "convert a record",
-     "F may be - for standard output. asciicast v2 plays with asciinema; csv has a row for each\n"
-     "statement; json is one document.",
-     export_options, 1, 1, cmd_export, PLACE_FILES},
+    {"export", "RECORD --html F | --asciicast F | --json F | --csv F", "convert records",
+     "F may be - for standard output. html is one file to open in a browser; asciicast v2 plays "
+     "with\n"
+     "asciinema; csv has a row for each statement; json is a document for each session. RECORD "
+     "and\n"
+     "the options that choose are as for replay; html and asciicast are about one session.",
+     export_options, 0, 1, cmd_export, PLACE_FILES},
     {"explain", "[--policies DIR] [--sql '...' | --ssh '...']", "what policies say about a statement, and why",
      "The policies are those of DIR, or of the cluster. The agent is --pod POD of the cluster, or\n"
      "what --namespace, --service-account and --labels say. No database is connected to: relations "
@@ -147,6 +155,14 @@ static bool wants_color(const struct cli *cli)
            !(term && strcmp(term, "dumb") == 0);
 }
 
+/* kubectl's -n, where it is about records. */
+static bool chooses_records(const struct cli *cli, const char *name)
+{
+    return strcmp(name, "namespace") == 0 &&
+           cli_find_option(cli->command->options, bytes_str(name)) &&
+           (cli->command->place == PLACE_FILES || records_from(cli));
+}
+
 /* An option that would have no effect is a mistake: somebody meant another cluster or guard. */
 static enum exit_code check_place(const struct cli *cli)
 {
@@ -156,7 +172,7 @@ static enum exit_code check_place(const struct cli *cli)
         const char *name = cli->options[i].name;
         bool everywhere = strcmp(name, "all-namespaces") == 0;
 
-        if (!cli_find_option(kubectl_options, bytes_str(name)))
+        if (!cli_find_option(kubectl_options, bytes_str(name)) || chooses_records(cli, name))
             continue;
         if (c->place == PLACE_FILES)
             return cli_usage(cli, "--%s has no meaning here: %s reads files", name, c->name);

@@ -142,14 +142,17 @@ static int walk_directory(const char *path, place_file_fn *fn, void *arg, struct
         return error_set(err, -errno, "cannot read %s: %m", path);
     while ((e = fts_read(t)) != NULL)
         if (e->fts_info == FTS_F)
-            fn(e->fts_path, arg);
+            fn(e->fts_path, 0, arg);
     fts_close(t);
     return 0;
 }
 
 /* What one folder of a bucket holds; a pod's, at most. */
 struct names {
-    char **all; /* folders end with a slash */
+    struct name {
+        char *name; /* of a folder, with a slash at its end */
+        uint64_t us;
+    } * all;
     size_t n;
     bool failed;
 };
@@ -157,7 +160,8 @@ struct names {
 static void take_name(const struct bucket_entry *e, void *arg)
 {
     struct names *names = arg;
-    char **more = reallocarray(names->all, names->n + 1, sizeof *more), *name = NULL;
+    struct name *more = reallocarray(names->all, names->n + 1, sizeof *more);
+    char *name = NULL;
 
     if (more)
         names->all = more;
@@ -165,7 +169,7 @@ static void take_name(const struct bucket_entry *e, void *arg)
         names->failed = true;
         return;
     }
-    names->all[names->n++] = name;
+    names->all[names->n++] = (struct name){name, e->changed_us};
 }
 
 static bool is_folder_name(const char *name)
@@ -175,10 +179,27 @@ static bool is_folder_name(const char *name)
 
 static int compare(const void *a, const void *b)
 {
-    const char *x = *(char *const *)a, *y = *(char *const *)b;
+    const char *x = ((const struct name *)a)->name, *y = ((const struct name *)b)->name;
     int folders = is_folder_name(x) - is_folder_name(y);
 
     return folders ? folders : strcmp(x, y);
+}
+
+static bool same_session(const char *a, const char *b)
+{
+    size_t n = strcspn(a, ".");
+
+    return strncmp(a, b, n) == 0 && a[n] == '.' && b[n] == '.';
+}
+
+static void sort_names(struct names *names)
+{
+    if (names->n)
+        qsort(names->all, names->n, sizeof *names->all, compare);
+    for (size_t i = names->n; i-- > 1;)
+        if (same_session(names->all[i - 1].name, names->all[i].name) &&
+            names->all[i - 1].us < names->all[i].us)
+            names->all[i - 1].us = names->all[i].us;
 }
 
 static int walk_bucket(const char *folder, place_file_fn *fn, void *arg, struct error *err)
@@ -190,19 +211,18 @@ static int walk_bucket(const char *folder, place_file_fn *fn, void *arg, struct 
         rc = error_set(err, -ENOMEM, "out of memory");
     if (rc == 0 && names.n == 0)
         rc = error_set(err, -ENOENT, "nothing is at %s", folder);
-    if (names.n)
-        qsort(names.all, names.n, sizeof *names.all, compare);
+    sort_names(&names);
     for (size_t i = 0; i < names.n; i++) {
         char path[PATH_MAX];
 
-        snprintf(path, sizeof path, "%.2000s/%.2000s", folder, names.all[i]);
-        if (rc == 0 && is_folder_name(names.all[i])) {
+        snprintf(path, sizeof path, "%.2000s/%.2000s", folder, names.all[i].name);
+        if (rc == 0 && is_folder_name(names.all[i].name)) {
             path[strlen(path) - 1] = '\0';
             rc = walk_bucket(path, fn, arg, err);
         } else if (rc == 0) {
-            fn(path, arg);
+            fn(path, names.all[i].us, arg);
         }
-        free(names.all[i]);
+        free(names.all[i].name);
     }
     free(names.all);
     return rc;

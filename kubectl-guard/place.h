@@ -21,7 +21,8 @@ int place_list(const char *folder, const char *begin, place_name_fn *fn, void *a
 /* For segments_read. */
 extern const struct segments_place place_segments;
 
-typedef void place_file_fn(const char *path, void *arg);
+/* `last_us`: the last segment of that session was stored then; 0: not known. */
+typedef void place_file_fn(const char *path, uint64_t last_us, void *arg);
 /* Every file at or below the path, folder by folder, in each by name. -ENOENT: there is nothing. */
 int place_walk(const char *path, place_file_fn *fn, void *arg, struct error *err) MUST_CHECK;
 /* 1: a folder; 0: a file, one segment, or FOLDER/SESSION. -errno: there is nothing, or the bucket

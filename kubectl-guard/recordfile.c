@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <json-c/json.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -124,9 +125,32 @@ void recordfile_close(struct recordfile *f)
 {
     lines_done(&f->lines);
     free(f->path);
+    free(f->only);
 }
 
-bool recordfile_next(struct recordfile *f, struct bytes *ret_text, struct json_object **ret_object)
+bool recordfile_rewind(struct recordfile *f)
+{
+    int fd = f->lines.fd;
+
+    if (lseek(fd, 0, SEEK_SET) != 0)
+        return false;
+    f->lines.fd = -1;
+    lines_done(&f->lines);
+    lines_init(&f->lines, fd);
+    if (f->check.first > 0 && f->check.segments == 0)
+        skip_hole(f);
+    return true;
+}
+
+/* Lines of statements that were not asked for are passed over. */
+static bool wanted(const struct recordfile *f, struct json_object *line)
+{
+    int64_t n = f->only ? object_number(line, "n", -1) : -1;
+
+    return n < 0 || ((size_t)n < f->n_only && (f->only[n / 8] >> n % 8 & 1));
+}
+
+static bool next_line(struct recordfile *f, struct bytes *ret_text, struct json_object **ret_object)
 {
     int r;
 
@@ -144,6 +168,16 @@ bool recordfile_next(struct recordfile *f, struct bytes *ret_text, struct json_o
         return false;
     *ret_object = object_parse(*ret_text);
     return true;
+}
+
+bool recordfile_next(struct recordfile *f, struct bytes *ret_text, struct json_object **ret_object)
+{
+    while (next_line(f, ret_text, ret_object)) {
+        if (wanted(f, *ret_object))
+            return true;
+        json_object_put(*ret_object);
+    }
+    return false;
 }
 
 const char *recordfile_verdict(const struct record_check *c)

@@ -15,6 +15,8 @@ struct recordfile {
     char *path;
     struct lines lines;
     struct record_check check; /* verified before the first line is given out */
+    uint8_t *only;             /* a bit for each statement: of which lines are given; NULL: all */
+    size_t n_only;             /* bits */
 };
 
 /* Does the path name a record that is segments in a directory: one of them, or DIR/SESSION? Then
@@ -32,6 +34,8 @@ int recordfile_check(const char *path, int *ret_fd, struct record_check *ret,
 enum exit_code recordfile_open(const struct cli *cli, const char *name,
                                struct recordfile *ret) MUST_CHECK;
 void recordfile_close(struct recordfile *f);
+/* Back to the first line. */
+bool recordfile_rewind(struct recordfile *f);
 /* False at the end. The text is valid until the next call; the object is the caller's. A line that
  * is no JSON gives NULL for the object. */
 bool recordfile_next(struct recordfile *f, struct bytes *ret_text, struct json_object **ret_object);

@@ -4,7 +4,10 @@
 #include "records.h"
 
 #include "place.h"
+#include "recordset.h"
+#include "sidecar/record/ledger.h"
 
+#include <json-c/json.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -42,11 +45,12 @@ static bool session_of(const char *path, const char *wanted, char *to, size_t si
     return true;
 }
 
-static void look(const char *path, void *arg)
+static void look(const char *path, uint64_t last_us, void *arg)
 {
     struct search *s = arg;
     char one[PATH_MAX];
 
+    (void)last_us;
     if (!session_of(path, s->session, one, sizeof one))
         return;
     if (!s->found[0])
@@ -92,4 +96,65 @@ char *records_find(const struct cli *cli, const char *name, struct error *err)
     if (!bucket_is(from) && access(path, F_OK) == 0)
         return strdup(path);
     return search(from, name, err);
+}
+
+/* ---- all of them ---- */
+
+struct each {
+    const struct cli *cli;
+    const struct filter *filter;
+    records_fn *fn;
+    void *arg;
+    struct recordset set;
+    enum exit_code code;
+};
+
+static void add_code(struct each *e, enum exit_code code)
+{
+    e->code = code > e->code ? code : e->code;
+}
+
+/* False: it does not match. */
+static bool take_record(struct each *e, const char *path)
+{
+    struct json_object *about = NULL;
+    struct recordfile f;
+    enum exit_code code = recordfile_open(e->cli, path, &f);
+
+    if (code == EXIT_DONE) {
+        about = filter_apply(e->filter, &f);
+        code = about ? e->fn(&f, about, e->arg) : EXIT_DONE;
+    }
+    add_code(e, code);
+    recordfile_close(&f);
+    json_object_put(about);
+    return about != NULL || code != EXIT_DONE;
+}
+
+static void take_if_session(const char *path, const char *dir, const char *session, void *arg)
+{
+    const char *slash = strrchr(path, '/'), *name = session ? session : slash ? slash + 1 : path;
+    struct each *e = arg;
+
+    if (strncmp(name, LEDGER_PREFIX, sizeof LEDGER_PREFIX - 1) != 0 &&
+        filter_may(e->filter, dir, session, e->set.last_us))
+        (void)take_record(e, path);
+}
+
+enum exit_code records_each(const struct cli *cli, const struct filter *filter, records_fn *fn,
+                            void *arg)
+{
+    struct each e = {.cli = cli, .filter = filter, .fn = fn, .arg = arg, .code = EXIT_DONE};
+    struct error err = {0};
+
+    for (size_t i = 0; i < cli->n_args; i++)
+        if (!take_record(&e, cli->args[i]))
+            add_code(&e, cli_fail(EXIT_NO, "%s: nothing in it matches", cli->args[i]));
+    if (cli->n_args)
+        return e.code;
+    recordset_init(&e.set);
+    if (recordset_walk(&e.set, records_from(cli), take_if_session, &e, &err) != 0)
+        add_code(&e, cli_fail(EXIT_UNREACHABLE, "%s", err.text));
+    recordset_done(&e.set);
+    return e.code;
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "bucket.h"
+#include "filter.h"
 
 /* Rows for the tables of options. */
 #define RECORDS_OPTIONS                                                                            \
@@ -15,3 +16,10 @@ const char *records_from(const struct cli *cli);
 /* The path of a record: of a file, of one of its segments, of FOLDER/SESSION; below what --from
  * names also of a session wherever it is. To be freed; NULL with err set. */
 char *records_find(const struct cli *cli, const char *name, struct error *err) MUST_CHECK;
+
+/* Called with each record that matches, opened; `about` describes it. The highest code counts. */
+typedef enum exit_code records_fn(struct recordfile *f, struct json_object *about, void *arg);
+/* The records that the command's words name, or all below --from but guards' ledgers. What cannot
+ * be read is said, and the others go on. EXIT_NO: none of the named ones matches. */
+enum exit_code records_each(const struct cli *cli, const struct filter *filter, records_fn *fn,
+                            void *arg);

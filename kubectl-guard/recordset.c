@@ -79,11 +79,12 @@ struct walk {
     void *arg;
 };
 
-static void visit(const char *path, void *arg)
+static void visit(const char *path, uint64_t last_us, void *arg)
 {
     char dir[PATH_MAX], session[RECORD_SESSION_MAX + 1], key[PATH_MAX + 128];
     struct walk *w = arg;
 
+    w->set->last_us = last_us;
     if (!recordfile_segments(path, dir, session)) {
         w->fn(path, NULL, NULL, w->arg);
         return;
@@ -95,10 +96,10 @@ static void visit(const char *path, void *arg)
     w->fn(key, dir, session, w->arg);
 }
 
-static void visit_if_record(const char *path, void *arg)
+static void visit_if_record(const char *path, uint64_t last_us, void *arg)
 {
     if (is_record(strrchr(path, '/') ? strrchr(path, '/') + 1 : path))
-        visit(path, arg);
+        visit(path, last_us, arg);
 }
 
 int recordset_walk(struct recordset *s, const char *path, recordset_fn *fn, void *arg,
@@ -110,7 +111,7 @@ int recordset_walk(struct recordset *s, const char *path, recordset_fn *fn, void
     if (folder > 0)
         return place_walk(path, visit_if_record, &w, err);
     if (folder == 0)
-        visit(path, &w);
+        visit(path, 0, &w);
     return folder;
 }
 

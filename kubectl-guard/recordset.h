@@ -10,6 +10,7 @@
 struct recordset {
     struct json_object *seen;    /* "DIR/SESSION" -> head; "DIR/SESSION.000012" -> digest */
     struct json_object *ledgers; /* "DIR" -> array of sessions that are ledgers */
+    uint64_t last_us;            /* when the record that is visited was last stored; 0: not known */
 };
 
 void recordset_init(struct recordset *s);

@@ -6,18 +6,14 @@
 #include "guardpods.h"
 #include "guardsocket.h"
 #include "object.h"
-#include "place.h"
 #include "records.h"
-#include "recordset.h"
-#include "sidecar/record/ledger.h"
 #include "table.h"
 
-#include <errno.h>
 #include <json-c/json.h>
-#include <unistd.h>
 
 const struct option_spec sessions_options[] = {
     RECORDS_OPTIONS,
+    FILTER_OPTIONS,
     {0},
 };
 
@@ -106,47 +102,12 @@ static enum exit_code list_live(const struct cli *cli)
 
 /* ---- recorded ---- */
 
-#define HEAD_LINES 16 /* how far into a record its opening and login are looked for */
-
-static void copy_field(struct json_object *to, struct json_object *from, const char *key)
+static void recorded_row(const struct cli *cli, struct table *t, struct json_object *s)
 {
-    const char *text = object_text(from, key);
-
-    if (text)
-        json_object_object_add(to, key, json_object_new_string(text));
-}
-
-static struct json_object *describe(struct recordfile *f)
-{
-    struct json_object *o = json_object_new_object(), *line;
-    const struct record_check *c = &f->check;
-    struct bytes text;
-
-    json_object_object_add(o, "session", json_object_new_string(c->session));
-    for (int i = 0; i < HEAD_LINES && recordfile_next(f, &text, &line); i++) {
-        const char *type = object_text(line, "type");
-
-        if (i == 0 && object_text(line, "time"))
-            json_object_object_add(o, "started", json_object_new_string(object_text(line, "time")));
-        if (type && strcmp(type, "session.open") == 0) {
-            copy_field(o, line, "target");
-            copy_field(o, line, "client");
-        } else if (type && strcmp(type, "auth") == 0) {
-            copy_field(o, line, "user");
-            copy_field(o, line, "database");
-            copy_field(o, line, "identity");
-        }
-        json_object_put(line);
+    if (cli->output == OUTPUT_WIDE) {
+        table_cell(t, object_text(s, "namespace"));
+        table_cell(t, object_text(s, "pod"));
     }
-    json_object_object_add(o, "statements", json_object_new_uint64(c->statements));
-    json_object_object_add(o, "denied", json_object_new_uint64(c->denied));
-    json_object_object_add(o, "approvals", json_object_new_uint64(c->approvals));
-    json_object_object_add(o, "integrity", json_object_new_string(recordfile_verdict(c)));
-    return o;
-}
-
-static void recorded_row(struct table *t, struct json_object *s)
-{
     table_cell(t, object_text(s, "session"));
     table_cell_cut(t, object_text(s, "started"), 19);
     table_cell(t, object_text(s, "target"));
@@ -157,75 +118,69 @@ static void recorded_row(struct table *t, struct json_object *s)
     table_cellf(t, "%lld", (long long)object_number(s, "denied", 0));
     table_cellf(t, "%lld", (long long)object_number(s, "approvals", 0));
     table_cell(t, object_text(s, "integrity"));
+    if (cli->output == OUTPUT_WIDE) {
+        table_cell(t, object_text(s, "protocol"));
+        table_cell_cut(t, object_text(s, "ended"), 19);
+        table_cell(t, object_text(s, "place"));
+    }
 }
 
-struct listing {
-    const struct cli *cli;
-    struct json_object *list;
-};
-
-static void list_record(const char *path, const char *dir, const char *session, void *arg)
+static enum exit_code take_session(struct recordfile *f, struct json_object *about, void *arg)
 {
-    const char *slash = strrchr(path, '/'), *name = session ? session : slash ? slash + 1 : path;
-    struct listing *l = arg;
-    struct recordfile f;
-
-    (void)dir;
-    if (strncmp(name, LEDGER_PREFIX, sizeof LEDGER_PREFIX - 1) == 0)
-        return;
-    if (recordfile_open(l->cli, path, &f) == EXIT_DONE)
-        json_object_array_add(l->list, describe(&f));
-    recordfile_close(&f);
+    (void)f;
+    json_object_array_add(arg, json_object_get(about));
+    return EXIT_DONE;
 }
 
-static struct json_object *read_spool(const struct cli *cli, const char *dir)
+static void print_recorded(const struct cli *cli, struct json_object *answer)
 {
-    struct listing l = {cli, json_object_new_array()};
-    struct json_object *answer = json_object_new_object();
-    struct error err = {0};
-    struct recordset set;
-    int rc;
+    static const char *const narrow[] = {"SESSION",   "STARTED",   "TARGET",     "DATABASE",
+                                         "USER",      "IDENTITY",  "STATEMENTS", "DENIED",
+                                         "APPROVALS", "INTEGRITY", NULL};
+    static const char *const wide[] = {"NAMESPACE",  "POD",      "SESSION",   "STARTED",
+                                       "TARGET",     "DATABASE", "USER",      "IDENTITY",
+                                       "STATEMENTS", "DENIED",   "APPROVALS", "INTEGRITY",
+                                       "PROTOCOL",   "ENDED",    "PLACE",     NULL};
+    struct table t;
 
-    json_object_object_add(answer, "sessions", l.list);
-    recordset_init(&set);
-    rc = recordset_walk(&set, dir, list_record, &l, &err);
-    recordset_done(&set);
-    if (rc == 0)
-        return answer;
-    cli_fail(EXIT_UNREACHABLE, "%s", err.text);
-    json_object_put(answer);
-    return NULL;
+    table_init(&t, cli->output == OUTPUT_WIDE ? wide : narrow);
+    for (size_t i = 0; i < object_count(answer, "sessions"); i++)
+        recorded_row(cli, &t, object_at(answer, "sessions", i));
+    table_print(&t, stdout);
+    table_done(&t);
 }
 
 static enum exit_code list_recorded(const struct cli *cli, const char *dir)
 {
-    static const char *const headers[] = {"SESSION",   "STARTED",   "TARGET",     "DATABASE",
-                                          "USER",      "IDENTITY",  "STATEMENTS", "DENIED",
-                                          "APPROVALS", "INTEGRITY", NULL};
-    struct json_object *answer = read_spool(cli, dir);
-    enum exit_code code = EXIT_DONE;
-    struct table t;
+    struct json_object *list = json_object_new_array(), *answer = json_object_new_object();
+    struct filter filter;
+    enum exit_code code = filter_read(cli, &filter), printed = EXIT_DONE;
 
-    if (!answer)
-        return EXIT_UNREACHABLE;
-    if (cli->output >= OUTPUT_JSON) {
-        code = object_print(cli, answer);
-    } else if (object_count(answer, "sessions") == 0) {
-        cli_fail(EXIT_DONE, "no records in %s", dir);
-    } else {
-        table_init(&t, headers);
-        for (size_t i = 0; i < object_count(answer, "sessions"); i++)
-            recorded_row(&t, object_at(answer, "sessions", i));
-        table_print(&t, stdout);
-        table_done(&t);
+    json_object_object_add(answer, "sessions", list);
+    if (code == EXIT_DONE)
+        code = records_each(cli, &filter, take_session, list);
+    if (code == EXIT_USAGE || (code != EXIT_DONE && json_object_array_length(list) == 0)) {
+        json_object_put(answer);
+        return code;
     }
+    if (cli->output >= OUTPUT_JSON)
+        printed = object_print(cli, answer);
+    else if (json_object_array_length(list) == 0)
+        cli_fail(EXIT_DONE, filter_any(&filter) ? "no record in %s matches" : "no records in %s",
+                 dir);
+    else
+        print_recorded(cli, answer);
     json_object_put(answer);
-    return code;
+    return printed > code ? printed : code;
 }
 
 enum exit_code cmd_sessions(const struct cli *cli)
 {
+    static const struct option_spec filters[] = {FILTER_OPTIONS, BUCKET_OPTIONS, {0}};
     const char *dir = records_from(cli);
 
+    for (const struct option_spec *o = filters; !dir && o->name; o++)
+        if (strcmp(o->name, "namespace") != 0 && cli_option(cli, o->name))
+            return cli_usage(cli, "--%s chooses among records: it needs --from", o->name);
     return dir ? list_recorded(cli, dir) : list_live(cli);
 }

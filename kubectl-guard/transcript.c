@@ -214,8 +214,18 @@ static void render_approval(struct transcript *t, struct json_object *line, stru
                                                     : TINT_RED);
     text_clean(bytes_str(phase), TEXT_LINE, out);
     tint(t, out, TINT_NONE);
-    field(out, " by ", line, "by", "");
-    field(out, ": ", line, "reason", "");
+    if (object_count(line, "decisions") == 0) {
+        field(out, " by ", line, "by", "");
+        field(out, ": ", line, "reason", "");
+    }
+    for (size_t i = 0; i < object_count(line, "decisions"); i++) {
+        struct json_object *one = object_at(line, "decisions", i);
+
+        field(out, "\n" INDENT, one, "decision", "");
+        field(out, " by ", one, "by", "");
+        field(out, " at ", one, "at", "");
+        field(out, ": ", one, "reason", "");
+    }
     buffer_add_u8(out, '\n');
 }
 
@@ -443,9 +453,19 @@ static void psql_approval(struct transcript *t, struct json_object *line, struct
     buffer_add_u8(out, '\n');
 }
 
-/* A refusal of SSH came as a line on stderr. */
+/* A refusal of SSH came as a line on stderr; psql showed it as an error. */
 static void client_decision(struct transcript *t, struct json_object *line, struct buffer *out)
 {
+    const char *verdict = object_text(line, "verdict");
+
+    if (!t->ssh && !t->kube && verdict && strcmp(verdict, "Deny") == 0) {
+        tint(t, out, TINT_RED);
+        buffer_printf(out, "ERROR:  ");
+        tint(t, out, TINT_NONE);
+        field(out, "", line, "sqlstate", ": ");
+        field(out, "", line, "reason", "");
+        buffer_add_u8(out, '\n');
+    }
     if (!t->ssh && !t->kube)
         return;
     tint(t, out, TINT_RED);

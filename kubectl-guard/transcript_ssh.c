@@ -151,3 +151,25 @@ void terminal_filter(struct terminal *t, struct bytes in, struct buffer *out)
         }
     }
 }
+
+void terminal_plain(struct terminal *t, struct bytes in, struct buffer *out)
+{
+    struct buffer drawn;
+    struct terminal again = {0};
+
+    buffer_init(&drawn, in.len + 64);
+    terminal_filter(t, in, &drawn);
+    for (size_t i = 0; i < buffer_len(&drawn); i++) {
+        uint8_t c = drawn.p[drawn.start + i];
+        bool text = again.state == TERMINAL_TEXT;
+
+        again.state = text ? (c == 0x1b ? TERMINAL_ESCAPE : TERMINAL_TEXT)
+                      : again.state == TERMINAL_ESCAPE ? (c == '[' ? TERMINAL_CSI : TERMINAL_TEXT)
+                                                       : (c >= 0x40 ? TERMINAL_TEXT : TERMINAL_CSI);
+        if (text && c != 0x1b &&
+            !(c == '\r' && i + 1 < buffer_len(&drawn) && drawn.p[drawn.start + i + 1] == '\n'))
+            buffer_add_u8(out, c);
+    }
+    out->failed = out->failed || drawn.failed;
+    buffer_done(&drawn);
+}

@@ -26,5 +26,7 @@ struct terminal { /* between two calls: sequences may be cut anywhere */
     uint8_t sequence[64];
 };
 
+/* Appends the text alone, for where there is no terminal: \r\n as \n, and no sequences at all. */
+void terminal_plain(struct terminal *t, struct bytes in, struct buffer *out);
 /* Appends what only draws: text and cursor movements, nothing that a terminal answers or keeps. */
 void terminal_filter(struct terminal *t, struct bytes in, struct buffer *out);

@@ -181,6 +181,9 @@ static void check_clock(struct checker *v, struct bytes time)
         return;
     v->check->clock_back += memcmp(time.p, v->time, sizeof v->time) < 0;
     memcpy(v->time, time.p, sizeof v->time);
+    memcpy(v->check->ended, time.p, time.len);
+    if (!v->check->started[0])
+        memcpy(v->check->started, time.p, time.len);
 }
 
 int checker_line(struct checker *v, struct bytes text)

@@ -93,9 +93,10 @@ struct record_check {
     bool ok;             /* chain intact, sequence without holes */
     bool sealed;         /* ends with session.close */
     char session[64];
-    char head[65];    /* hash of the last good line */
-    char key[65];     /* who signed the last segment; empty: nothing was signed */
-    char reason[256]; /* when !ok: what is wrong there */
+    char started[28], ended[28]; /* when its first and its last good line were written */
+    char head[65];               /* hash of the last good line */
+    char key[65];                /* who signed the last segment; empty: nothing was signed */
+    char reason[256];            /* when !ok: what is wrong there */
 };
 /* What somebody else knows of records: whether that is the hash of that line. */
 struct record_heads {
