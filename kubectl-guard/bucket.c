@@ -64,7 +64,9 @@ static int find_store(const char *path, const char **ret_key, struct error *err)
 static bool encode(const char *key, char *to, size_t size)
 {
     char plain[2048];
-    int n = snprintf(plain, sizeof plain, "%s/%s/%s", store.to.base_path, store.to.bucket, key);
+    bool in_host = store.to.virtual_host;
+    int n = snprintf(plain, sizeof plain, "%s%s%s/%s", store.to.base_path, in_host ? "" : "/",
+                     in_host ? "" : store.to.bucket, key);
 
     return n > 0 && (size_t)n < sizeof plain && sigv4_encode_path(plain, to, size);
 }
@@ -175,7 +177,8 @@ static int take_page(struct listing *l, struct error *err)
     add_parameter(&query, "prefix", l->prefix);
     buffer_add_u8(&query, '\0');
     r.query = (const char *)query.p;
-    snprintf(path, sizeof path, "%s/%s", store.to.base_path, store.to.bucket);
+    snprintf(path, sizeof path, "%s/%s", store.to.base_path,
+             store.to.virtual_host ? "" : store.to.bucket);
     rc = query.failed ? error_set(err, -ENOMEM, "out of memory") : bucket_get(&r, err);
     if (rc == 0) {
         take_objects(l, buffer_bytes(&page));

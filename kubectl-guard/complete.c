@@ -128,13 +128,21 @@ static void offer_value(struct completion *c, const struct option_spec *o)
     };
     static const char *const forms[] = {"table", "wide", "name", "json", "yaml", NULL};
     static const char *const times[] = {"5m", "15m", "1h", "8h", NULL};
+    static const char *const ago[] = {"1h", "24h", "7d", "30d", NULL};
+    static const char *const verdicts[] = {"Allow", "Deny", "RequireApproval", NULL};
+    static const char *const exports[] = {"html", "asciicast", "json", "csv", NULL};
+    static const char *const speeds[] = {"1", "2", "10", NULL};
+    static const struct {
+        const char *option, *const *words;
+    } choices[] = {{"output", forms},     {"for", times},      {"since", ago},   {"until", ago},
+                   {"verdict", verdicts}, {"format", exports}, {"speed", speeds}};
 
-    if (strcmp(o->name, "output") == 0)
-        offer_all(c, forms);
-    else if (strcmp(o->name, "for") == 0)
-        offer_all(c, times);
-    c->files = strcmp(o->value, "DIR") == 0 || strcmp(o->value, "FILE") == 0 ||
-               strcmp(o->value, "F") == 0 || strcmp(o->value, "PATH") == 0;
+    for (size_t i = 0; i < ARRAY_LEN(choices); i++)
+        if (strcmp(choices[i].option, o->name) == 0)
+            offer_all(c, choices[i].words);
+    c->files = strcmp(o->value, "PLACE") == 0 || strcmp(o->value, "DIR") == 0 ||
+               strcmp(o->value, "FILE") == 0 || strcmp(o->value, "F") == 0 ||
+               strcmp(o->value, "PATH") == 0;
     for (size_t i = 0; i < ARRAY_LEN(lookups); i++)
         if (strcmp(lookups[i].option, o->name) == 0)
             offer_names(c, lookups[i].args);

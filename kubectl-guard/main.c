@@ -4,6 +4,7 @@
 #include "bucket.h"
 #include "commands.h"
 #include "complete.h"
+#include "place.h"
 #include "records.h"
 
 #include <locale.h>
@@ -80,7 +81,8 @@ const struct command commands[] = {
      "and\n"
      "the options that choose are as for replay; html and asciicast are about one session.",
      export_options, 0, 1, cmd_export, PLACE_FILES},
-    {"explain", "[--policies DIR] [--sql '...' | --ssh '...']", "what policies say about a statement, and why",
+    {"explain", "[--policies DIR] [--sql '...' | --ssh '...']",
+     "what policies say about a statement, and why",
      "The policies are those of DIR, or of the cluster. The agent is --pod POD of the cluster, or\n"
      "what --namespace, --service-account and --labels say. No database is connected to: relations "
      "are not looked up, so a name without a schema is taken "
@@ -213,6 +215,7 @@ static enum exit_code run(struct cli *cli)
                          cli->n_args < c->min_args ? "something is missing" : "too many words");
     cli->color = wants_color(cli);
     bucket_init(cli);
+    place_init(cli);
     return check_place(cli) == EXIT_DONE ? c->run(cli) : EXIT_USAGE;
 }
 

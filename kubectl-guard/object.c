@@ -145,8 +145,9 @@ static bool emit_node(yaml_emitter_t *e, struct json_object *o, unsigned depth)
     }
     if (!o)
         return emit_scalar(e, "null", 4, false);
-    return emit_scalar(e, json_object_get_string(o), (size_t)json_object_get_string_len(o),
-                       json_object_is_type(o, json_type_string));
+    if (!json_object_is_type(o, json_type_string)) /* has no length of its own */
+        return emit_scalar(e, json_object_get_string(o), strlen(json_object_get_string(o)), false);
+    return emit_scalar(e, json_object_get_string(o), (size_t)json_object_get_string_len(o), true);
 }
 
 static bool print_yaml(struct json_object *o)

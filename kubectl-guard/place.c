@@ -4,6 +4,7 @@
 #include "place.h"
 
 #include "bucket.h"
+#include "sidecar/record/envelope.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -31,7 +32,42 @@ int place_scratch(struct error *err)
     return fd;
 }
 
-int place_open(const char *path, struct error *err)
+/* ---- encrypted files ---- */
+
+static struct {
+    const char *key_file;
+    struct envelope_key *key; /* for the program's life */
+    bool last;                /* the last file was encrypted: the next one is, mostly */
+} envelopes;
+
+void place_init(const struct cli *cli)
+{
+    envelopes.key_file = cli_option(cli, "decrypt-key");
+}
+
+/* Its content in a file without a name; closes `fd`. */
+static int decrypt(int fd, const char *path, struct error *err)
+{
+    int to = -1, rc = 0;
+
+    if (!envelopes.key_file)
+        rc = error_set(err, -EACCES, "%s is encrypted: --decrypt-key FILE, an auditor's key", path);
+    else if (!envelopes.key)
+        rc = envelope_key_load(envelopes.key_file, &envelopes.key, err);
+    if (rc == 0)
+        to = rc = place_scratch(err);
+    if (to >= 0) {
+        rc = envelope_decrypt(fd, to, envelopes.key, err);
+        if (rc == 0 && lseek(to, 0, SEEK_SET) != 0)
+            rc = error_set(err, -errno, "a scratch file: %m");
+        if (rc)
+            close(to);
+    }
+    close(fd);
+    return rc ? rc : to;
+}
+
+static int open_plain(const char *path, struct error *err)
 {
     int fd;
 
@@ -39,6 +75,44 @@ int place_open(const char *path, struct error *err)
         return bucket_open(path, err);
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     return fd >= 0 ? fd : error_set(err, -errno, "cannot read %s: %m", path);
+}
+
+int place_open(const char *path, struct error *err)
+{
+    char sealed[PATH_MAX];
+    struct error second = {0};
+    int fd = -ENOENT;
+
+    snprintf(sealed, sizeof sealed, "%.4000s" ENVELOPE_SUFFIX, path);
+    if (envelopes.last)
+        fd = open_plain(sealed, err);
+    if (fd == -ENOENT)
+        fd = open_plain(path, err);
+    if (fd == -ENOENT && !envelopes.last)
+        fd = open_plain(sealed, &second);
+    if (fd < 0 && fd != -ENOENT && second.text[0])
+        error_set(err, fd, "%s", second.text);
+    if (fd < 0)
+        return fd;
+    envelopes.last = envelope_is(fd);
+    return envelopes.last ? decrypt(fd, path, err) : fd;
+}
+
+bool place_has(const char *path)
+{
+    char sealed[PATH_MAX];
+
+    snprintf(sealed, sizeof sealed, "%.4000s" ENVELOPE_SUFFIX, path);
+    return access(path, F_OK) == 0 || access(sealed, F_OK) == 0;
+}
+
+/* The name without what says that it is encrypted, in place. */
+static void strip(char *name)
+{
+    size_t n = strlen(name), m = sizeof ENVELOPE_SUFFIX - 1;
+
+    if (n > m && strcmp(name + n - m, ENVELOPE_SUFFIX) == 0)
+        name[n - m] = '\0';
 }
 
 struct listing {
@@ -49,9 +123,12 @@ struct listing {
 static void give_name(const struct bucket_entry *e, void *arg)
 {
     struct listing *l = arg;
+    char name[1100];
 
+    snprintf(name, sizeof name, "%s", e->name);
+    strip(name);
     if (!e->folder)
-        l->fn(e->name, l->arg);
+        l->fn(name, l->arg);
 }
 
 int place_list(const char *folder, const char *begin, place_name_fn *fn, void *arg,
@@ -67,8 +144,10 @@ int place_list(const char *folder, const char *begin, place_name_fn *fn, void *a
     if (!d)
         return error_set(err, -errno, "cannot read %s: %m", folder);
     while ((e = readdir(d)) != NULL)
-        if (strncmp(e->d_name, begin, strlen(begin)) == 0)
+        if (strncmp(e->d_name, begin, strlen(begin)) == 0) {
+            strip(e->d_name);
             fn(e->d_name, arg);
+        }
     closedir(d);
     return 0;
 }
@@ -127,7 +206,7 @@ static int by_name(const FTSENT **a, const FTSENT **b)
 
 static int walk_directory(const char *path, place_file_fn *fn, void *arg, struct error *err)
 {
-    char plain[PATH_MAX];
+    char plain[PATH_MAX], name[PATH_MAX];
     char *const roots[] = {plain, NULL};
     FTSENT *e;
     FTS *t;
@@ -141,8 +220,11 @@ static int walk_directory(const char *path, place_file_fn *fn, void *arg, struct
     if (!t)
         return error_set(err, -errno, "cannot read %s: %m", path);
     while ((e = fts_read(t)) != NULL)
-        if (e->fts_info == FTS_F)
-            fn(e->fts_path, 0, arg);
+        if (e->fts_info == FTS_F) {
+            snprintf(name, sizeof name, "%s", e->fts_path);
+            strip(name);
+            fn(name, 0, arg);
+        }
     fts_close(t);
     return 0;
 }
@@ -169,6 +251,7 @@ static void take_name(const struct bucket_entry *e, void *arg)
         names->failed = true;
         return;
     }
+    strip(name);
     names->all[names->n++] = (struct name){name, e->changed_us};
 }
 
@@ -257,7 +340,7 @@ int place_is_folder(const char *path, struct error *err)
 
     if (!bucket_is(path)) {
         snprintf(folder, sizeof folder, "%.4000s.000000" SEGMENT_SUFFIX, path);
-        if (stat(path, &st) != 0 && access(folder, F_OK) != 0)
+        if (!place_has(path) && !place_has(folder))
             return error_set(err, -errno, "cannot read %s: %m", path);
         return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
     }

@@ -36,7 +36,7 @@ static bool names_session(const char *path, const char *name)
         return chain_session_ok(bytes_str(name)) && !ends_with(name, ".jsonl") &&
                !ends_with(name, ".damaged");
     snprintf(first, sizeof first, "%.4000s.000000" SEGMENT_SUFFIX, path);
-    return access(path, F_OK) != 0 && access(first, F_OK) == 0;
+    return !place_has(path) && place_has(first);
 }
 
 bool recordfile_segments(const char *path, char dir[static PATH_MAX],

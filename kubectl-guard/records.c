@@ -93,7 +93,7 @@ char *records_find(const struct cli *cli, const char *name, struct error *err)
         return strdup(path);
     }
     snprintf(path, sizeof path, "%.2000s/%.2000s%s", from, name, suffix);
-    if (!bucket_is(from) && access(path, F_OK) == 0)
+    if (!bucket_is(from) && place_has(path))
         return strdup(path);
     return search(from, name, err);
 }

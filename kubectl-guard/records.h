@@ -9,7 +9,9 @@
 /* Rows for the tables of options. */
 #define RECORDS_OPTIONS                                                                            \
     {"from", 0, "PLACE", "where records are: s3://BUCKET/PREFIX or a directory"},                  \
-        {"spool", 0, "DIR", "the same, of a directory"}, BUCKET_OPTIONS
+        {"spool", 0, "DIR", "the same, of a directory"},                                           \
+        {"decrypt-key", 0, "FILE", "an auditor's private key, for encrypted records"},             \
+        BUCKET_OPTIONS
 
 /* What --from or --spool names; NULL when neither is given. */
 const char *records_from(const struct cli *cli);

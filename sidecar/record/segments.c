@@ -134,6 +134,8 @@ static int read_segments(struct reading *r, unsigned n, struct error *err)
         fd = place->open(r->dir, name, place->arg, err);
         if (fd == -ENOENT)
             return checker_broken(&r->checker, "segment %u is missing", r->next);
+        if (fd == -EBADMSG)
+            return checker_broken(&r->checker, "segment %u: %s", r->next, err ? err->text : "");
         if (fd < 0)
             return fd;
         rc = read_segment(r, fd, err);

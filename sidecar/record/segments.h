@@ -11,7 +11,7 @@ struct segments_place {
     /* One more than the highest number of the session's segments; 0: there are none. -errno. */
     int (*count)(const char *dir, const char *session, unsigned *ret, void *arg, struct error *err);
     /* A descriptor that reads the file from its start and is the caller's; -ENOENT: it is missing;
-     * other -errno with err set. */
+     * -EBADMSG: somebody changed it; other -errno; with err set. */
     int (*open)(const char *dir, const char *name, void *arg, struct error *err);
     void *arg;
 };
