@@ -316,7 +316,9 @@ static int decrypt_with(CMS_ContentInfo *cms, EVP_PKEY *key, struct sink *s, str
     if (ok == 1)
         return 0;
     if (!s->wrote)
-        return error_set(err, -EACCES, "it is not encrypted to this key, or its front was changed");
+        return error_set(
+            err, -EACCES,
+            "this key does not open it: it is another's, or what is encrypted was changed");
     return error_set(err, -EBADMSG, "what is encrypted was changed or cut");
 }
 

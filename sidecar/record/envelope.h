@@ -41,8 +41,9 @@ bool envelope_is(int fd);
 /* True: the name ends with ENVELOPE_SUFFIX, and ret is what stands before. */
 bool envelope_plain_name(const char *name, size_t size, char *ret);
 
-/* Decrypts all of from_fd to to_fd, with memory for the whole. -EACCES: none of the keys is that of
- * a recipient; -EBADMSG: it is no envelope, or was changed or cut; -E2BIG. What to_fd got before a
+/* Decrypts all of from_fd to to_fd, with memory for the whole. -EACCES: none of the keys opens it,
+ * be it that they are others' or that it was changed (OpenSSL does not always know); -EBADMSG: it
+ * is no envelope, or was changed or cut; -E2BIG. What to_fd got before a
  * failure is not authentic and is to be thrown away. */
 int envelope_decrypt(int from_fd, int to_fd, const struct envelope_key *k,
                      struct error *err) MUST_CHECK;

@@ -2,9 +2,14 @@
 """Ways to a store: the bucket in the host's name, a CA of its own, a bound on the bandwidth; keys that are rotated, keys for a
 token; encryption by the store, and to an auditor's certificate. Two real stores: versitygw, and MinIO, which has a token
 service and keeps keys."""
+import http.client
+import http.server
 import json
+import re
 import subprocess
+import threading
 import time
+import urllib.parse
 
 import pytest
 
@@ -38,10 +43,15 @@ def readyz(s):
 
 def stays(s, word, mark):
     """Records are kept, and /readyz says why; statements still run."""
+    stays_anyhow(s, word, mark)
+    assert not any(k.endswith(".zst") for k in keys(s)) or word == "not encrypted so"
+
+
+def stays_anyhow(s, word, mark):
+    """As stays, in a bucket where there is something already."""
     run.wait_for(lambda: word in readyz(s), 20, what=f"{word!r} in /readyz")
     work(s, mark)
     run.wait_for(lambda: f"{mark}-4." in text_of(s.guard.spool), 10, what="the record in the spool")
-    assert not any(k.endswith(".zst") for k in keys(s)) or word == "not encrypted so"
 
 
 # ---- the way ----
@@ -216,6 +226,71 @@ def test_keys_for_a_token_of_the_guard(minio, idp, tmp_path):
         assert "token-4." in text_of(folder) and "cached-4." in text_of(folder)
         assert idp.token()[:20] not in s.guard.stderr()
         assert all(minio.head(bucket, k)[1]["x-amz-object-lock-mode"] == "COMPLIANCE" for k in keys(s))
+
+
+class TokenService:
+    """In front of MinIO's own: passes requests on, changes when the keys end, counts, and fails when told."""
+
+    def __init__(self, minio):
+        self.asked, self.failing, self.lasts, self.forms = 0, False, 3600, []
+        service = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"]))
+                service.asked += 1
+                service.forms.append((self.path, self.headers["content-type"], urllib.parse.parse_qs(body.decode(), strict_parsing=True)))
+                c = http.client.HTTPConnection(minio.host, minio.port, timeout=20)
+                c.request("POST", "/", body, {"content-type": "application/x-www-form-urlencoded"})
+                answer = c.getresponse()
+                ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + service.lasts))
+                data = re.sub(rb"<Expiration>[^<]+", b"<Expiration>" + ends.encode(), answer.read())
+                status = 503 if service.failing else answer.status
+                self.send_response(status)
+                self.send_header("content-length", str(0 if service.failing else len(data)))
+                self.end_headers()
+                self.wfile.write(b"" if service.failing else data)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def test_keys_are_kept_until_five_minutes_before_their_end(minio, idp, tmp_path):
+    bucket, service = bucket_of(minio), TokenService(minio)
+    args = token_args(minio, bucket, tmp_path, idp.token())
+    args[args.index("--s3-sts") + 1] = service.url
+    with stack_with(minio, bucket, args) as s:
+        for i in range(3):
+            work(s, f"hour-{i}")
+            all_uploaded(s)
+        assert service.asked == 1, "one exchange for all objects of an hour"
+        path, kind, form = service.forms[0]
+        assert path == "/" and kind == "application/x-www-form-urlencoded" and form == {
+            "Action": ["AssumeRoleWithWebIdentity"], "Version": ["2011-06-15"], "RoleArn": [minio.role_arn], "RoleSessionName": ["agent-0"],
+            "DurationSeconds": ["3600"], "WebIdentityToken": [(tmp_path / "token").read_text().strip()]}
+    service.lasts = 290  # too near: asked for anew each time, and used all the same while the service fails
+    with stack_with(minio, bucket, args) as s:
+        work(s, "short")
+        all_uploaded(s)
+        many = service.asked
+        assert many >= 3
+        service.failing = True
+        work(s, "failing")
+        all_uploaded(s)
+        assert service.asked > many and s.guard.metrics()["chaperone_upload_failures_total"] == 0
+        service.failing = False
+    service.lasts = -10  # ended already: nothing can be sent with them
+    with stack_with(minio, bucket, args) as s:
+        service.failing = True
+        stays_anyhow(s, "--s3-sts answered 503", "ended")
+        service.failing = False
+        service.lasts = 3600
+        all_uploaded(s, 60)
+    service.server.shutdown()
 
 
 @pytest.mark.parametrize("how", ["forged", "expired", "audience", "no file", "empty", "role"])
