@@ -123,7 +123,20 @@ def test_uploads_as_the_values_have_them():
         "--s3-style": "virtual", "--s3-sse": "aws:kms:alias/x", "--upload-rate": "256Ki", "--encrypt-to-inline": PEM + PEM}
 
 
-@pytest.mark.parametrize("field,value", [("style", "host"), ("encryption", "DES"), ("encryption", "aws:kms:"), ("rate", "fast"), ("rate", "-1"),
+def test_a_role_instead_of_keys():
+    upload = {"bucket": "audit", "webIdentity": {"roleARN": "arn:aws:iam::1:role/guards", "endpoint": "https://sts.example.com"}}
+    config = yaml.safe_load(objects("--set-json", "records.upload=" + json.dumps(upload))["ConfigMap", "chaperone-webhook"]["data"]["config.yaml"])
+    arguments = config["guardArgs"]
+    given = dict(zip(arguments[::2], arguments[1::2]))
+    assert given["--s3-role"] == "arn:aws:iam::1:role/guards" and given["--s3-sts"] == "https://sts.example.com"
+    assert given["--s3-token"] == "/var/run/secrets/chaperone-store/token" and "--s3-credentials" not in given
+    assert config["storeAudience"] == "sts.amazonaws.com" and "guardSecrets" not in config
+    answer = render("--set-json", 'records.upload={"bucket": "audit"}', check=False)
+    assert answer.code != 0 and "credentialsSecret" in answer.text and "webIdentity" in answer.text
+
+
+@pytest.mark.parametrize("field,value", [("style", "host"), ("webIdentity", {"audience": "chaperone"}),
+                                         ("webIdentity", {"endpoint": "http://sts.example.com"}), ("encryption", "DES"), ("encryption", "aws:kms:"), ("rate", "fast"), ("rate", "-1"),
                                          ("encryptTo", "/etc/auditor.crt"), ("encryptTo", "$(HOME)"), ("encryptTo", PEM.replace("CERTIFICATE", "PRIVATE KEY"))])
 def test_uploads_that_the_schema_refuses(field, value):
     upload = {"bucket": "audit", "credentialsSecret": "s3-login", field: value}

@@ -56,8 +56,16 @@ void agentpod_check_pod(struct json_object *pod, struct answer *a)
 static void check_token_source(const struct config *c, const char *where, struct json_object *token,
                                struct answer *a)
 {
-    const char *audience = value_text(token, "audience");
+    const char *audience = value_text(token, "audience"),
+               *store = json_object_get_string(c->token_audience.value);
 
+    if (*store && strcmp(audience, store) == 0) {
+        answer_refuse(a,
+                      "%s.serviceAccountToken.audience: such a token opens the store of records, "
+                      "and is the guard's alone; leave it out",
+                      where);
+        return;
+    }
     if (*audience && !value_has(c->api_audiences.value, audience))
         return;
     answer_refuse(

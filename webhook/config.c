@@ -83,6 +83,16 @@ static int image_parse(const struct place *at, void *out)
     return rc;
 }
 
+/* Whoever has such a token may write to the store: it is not the one that agents have. */
+static int audience_parse(const struct place *at, void *out)
+{
+    int rc = text_parse(at, out);
+
+    if (rc == 0 && strcmp(at->node->text, "chaperone") == 0)
+        return place_error(at, "chaperone is the audience of agents' tokens; choose another");
+    return rc;
+}
+
 static int pull_policy_parse(const struct place *at, void *out)
 {
     static const struct word words[] = {{"Always", 0}, {"IfNotPresent", 1}, {"Never", 2}};
@@ -271,6 +281,7 @@ static const struct field fields[] = {
     {"requireRunAsUser", place_parse_bool, offsetof(struct config, require_run_as_user)},
     {"apiAudiences", args_parse, offsetof(struct config, api_audiences)},
     {"issuers", issuers_field_parse, offsetof(struct config, issuers)},
+    {"storeAudience", audience_parse, offsetof(struct config, token_audience)},
     {"certificateTimes", times_parse, offsetof(struct config, times)},
 };
 
@@ -300,7 +311,7 @@ static const size_t values[] = {
     offsetof(struct config, init_resources), offsetof(struct config, spool_limit),
     offsetof(struct config, guard_args),     offsetof(struct config, trust_files),
     offsetof(struct config, guard_secrets),  offsetof(struct config, api_audiences),
-    offsetof(struct config, issuers),
+    offsetof(struct config, issuers),        offsetof(struct config, token_audience),
 };
 
 static struct config *config_new(void)
@@ -321,6 +332,7 @@ static struct config *config_new(void)
     c->trust_files.value = value_copy(value_get(d, "list"));
     c->api_audiences.value = value_copy(value_get(d, "list"));
     c->issuers.value = json_object_new_string("");
+    c->token_audience.value = json_object_new_string("");
     c->environment = true;
     c->times = (struct config_times){365 * 86400, 30 * 86400, 3600, 86400};
     return c;

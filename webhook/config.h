@@ -23,8 +23,9 @@ struct config {
     struct config_value spool_limit;                            /* string: a quantity */
     struct config_value guard_args, trust_files, api_audiences; /* lists of strings */
     struct config_value guard_secrets; /* names of Secrets that the guard mounts besides */
-    struct config_value issuers;   /* string: argument of --issuers-inline as a pod has it; or "" */
-    uint32_t guard_uid, guard_gid; /* 0: chosen for each pod */
+    struct config_value issuers; /* string: argument of --issuers-inline as a pod has it; or "" */
+    struct config_value token_audience; /* string: of the token for the store's service; or "" */
+    uint32_t guard_uid, guard_gid;      /* 0: chosen for each pod */
     bool environment, require_run_as_user;
     struct config_times times;
 };

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #define VOLUME_NAME_LEN 64
+#define STORE_TOKEN     "chaperone-store-token"
 
 /* ---- volumes ---- */
 
@@ -42,9 +43,34 @@ static void secret_volume_name(const char *secret, char out[static VOLUME_NAME_L
         n += snprintf(out + n, VOLUME_NAME_LEN - (size_t)n, "%02x", digest[i]);
 }
 
+static bool has_store_token(const struct config *c)
+{
+    return *json_object_get_string(c->token_audience.value);
+}
+
+/* A token that the store's token service takes, and that no other volume of a pod may have. */
+static bool add_store_token(const struct config *c, struct json_object *volumes)
+{
+    struct json_object *v =
+        value_format("{\"name\": \"" STORE_TOKEN "\", \"projected\": {\"defaultMode\": 420,"
+                     " \"sources\": [{\"serviceAccountToken\": {\"audience\": %s,"
+                     " \"expirationSeconds\": 3600, \"path\": \"token\"}}]}}",
+                     c->token_audience.json);
+
+    if (v && json_object_array_add(volumes, v) == 0)
+        return true;
+    json_object_put(v);
+    return false;
+}
+
 struct json_object *guard_volumes(const struct config *c, struct json_object *secrets)
 {
     struct json_object *volumes = value_format(fixed_volumes, c->spool_limit.json);
+
+    if (volumes && has_store_token(c) && !add_store_token(c, volumes)) {
+        json_object_put(volumes);
+        return NULL;
+    }
 
     for (size_t i = 0; i < value_n(secrets) && volumes; i++) {
         struct json_object *secret = value_item(secrets, i), *v;
@@ -152,25 +178,34 @@ static bool add_args(const struct config *c, struct json_object *container)
     return true;
 }
 
-static bool add_secret_mounts(struct json_object *container, struct json_object *secrets)
+static bool add_mount(struct json_object *mounts, const char *name, const char *path)
+{
+    struct json_object *m = json_object_new_object();
+
+    if (value_set(m, "name", json_object_new_string(name)) &&
+        value_set(m, "mountPath", json_object_new_string(path)) &&
+        value_set(m, "readOnly", json_object_new_boolean(true)) &&
+        json_object_array_add(mounts, m) == 0)
+        return true;
+    json_object_put(m);
+    return false;
+}
+
+static bool add_mounts(const struct config *c, struct json_object *container,
+                       struct json_object *secrets)
 {
     struct json_object *mounts = value_get(container, "volumeMounts");
 
+    if (has_store_token(c) && !add_mount(mounts, STORE_TOKEN, "/var/run/secrets/chaperone-store"))
+        return false;
     for (size_t i = 0; i < value_n(secrets); i++) {
         const char *secret = json_object_get_string(value_item(secrets, i));
-        char name[VOLUME_NAME_LEN];
-        struct json_object *m = json_object_new_object();
-        char path[320];
+        char name[VOLUME_NAME_LEN], path[320];
 
         secret_volume_name(secret, name);
         snprintf(path, sizeof path, "/etc/chaperone/secrets/%.253s", secret);
-        if (!value_set(m, "name", json_object_new_string(name)) ||
-            !value_set(m, "mountPath", json_object_new_string(path)) ||
-            !value_set(m, "readOnly", json_object_new_boolean(true)) ||
-            json_object_array_add(mounts, m) < 0) {
-            json_object_put(m);
+        if (!add_mount(mounts, name, path))
             return false;
-        }
     }
     return true;
 }
@@ -181,7 +216,7 @@ struct json_object *guard_container(const struct config *c, const struct guard_i
     struct json_object *o = value_format(guard_template, c->guard_image.json, c->pull_policy.json,
                                          c->guard_resources.json, ids->uid, ids->gid);
 
-    if (o && add_args(c, o) && add_secret_mounts(o, secrets))
+    if (o && add_args(c, o) && add_mounts(c, o, secrets))
         return o;
     json_object_put(o);
     return NULL;

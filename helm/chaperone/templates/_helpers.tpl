@@ -80,7 +80,12 @@ annotations:
 {{- $args := list "--spool-limit" (toString .Values.records.spoolLimit) -}}
 {{- with .Values.records.upload -}}
 {{- if .bucket -}}
-{{- $args = concat $args (list "--upload" (printf "s3://%s/%s" .bucket .prefix) "--s3-region" .region "--s3-credentials" (printf "/etc/chaperone/secrets/%s" .credentialsSecret)) -}}
+{{- $args = concat $args (list "--upload" (printf "s3://%s/%s" .bucket .prefix) "--s3-region" .region) -}}
+{{- with .credentialsSecret }}{{ $args = concat $args (list "--s3-credentials" (printf "/etc/chaperone/secrets/%s" .)) }}{{ end -}}
+{{- with .webIdentity }}{{ if .roleARN -}}
+{{- $args = concat $args (list "--s3-role" .roleARN "--s3-token" "/var/run/secrets/chaperone-store/token") -}}
+{{- with .endpoint }}{{ $args = concat $args (list "--s3-sts" .) }}{{ end -}}
+{{- end }}{{ end -}}
 {{- with .endpoint }}{{ $args = concat $args (list "--s3-endpoint" .) }}{{ end -}}
 {{- with .lock }}{{ $args = concat $args (list "--s3-lock" .) }}{{ end -}}
 {{- if eq .style "virtual" }}{{ $args = concat $args (list "--s3-style" .style) }}{{ end -}}

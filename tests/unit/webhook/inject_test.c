@@ -461,6 +461,32 @@ static void refusals_name_field_and_remedy(void **state)
         refuses(c, rows[i][0], TARGETS, rows[i][1]);
 }
 
+#define STORE_AUDIENCE ", storeAudience: sts.example.com"
+
+static void the_stores_token_is_the_guards_alone(void **state)
+{
+    _cleanup_(config_free) struct config *c = config_with(STORE_AUDIENCE),
+                                         *without = config_with("");
+    _cleanup_(value_put) struct json_object *pod = injected_with(c, PLAIN, NO_TARGETS),
+                                            *other = injected_with(without, PLAIN, NO_TARGETS);
+    struct json_object *volume =
+        pod_named(value_at(pod, "spec.volumes"), "chaperone-store-token", NULL);
+    struct json_object *source = value_item(value_at(volume, "projected.sources"), 0);
+
+    (void)state;
+    assert_string_equal(value_text(value_get(source, "serviceAccountToken"), "audience"),
+                        "sts.example.com");
+    assert_non_null(
+        mount_at(container(pod, "initContainers", 1), "/var/run/secrets/chaperone-store"));
+    assert_null(mount_at(container(pod, "containers", 0), "/var/run/secrets/chaperone-store"));
+    assert_false(has_volume(other, "chaperone-store-token"));
+    refuses(c,
+            POD("", ", \"volumes\": [{\"name\": \"t\", \"projected\": {\"sources\": "
+                    "[{\"serviceAccountToken\": {\"audience\": \"sts.example.com\", "
+                    "\"path\": \"token\"}}]}}]"),
+            NO_TARGETS, "such a token opens the store of records");
+}
+
 static void a_fixed_user_must_not_be_the_pods(void **state)
 {
     _cleanup_(config_free) struct config *c = config_with(", guardUID: 20000, guardGID: 20001");
@@ -504,6 +530,7 @@ int main(void)
         cmocka_unit_test(ids_follow_from_the_uid_and_avoid_the_pods),
         cmocka_unit_test(what_others_change_is_mended),
         cmocka_unit_test(refusals_name_field_and_remedy),
+        cmocka_unit_test(the_stores_token_is_the_guards_alone),
         cmocka_unit_test(a_fixed_user_must_not_be_the_pods),
         cmocka_unit_test(another_audience_and_a_ca_are_the_agents_business),
     };
