@@ -308,7 +308,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 RESETS = b"".join(frame(1, 4, n, b"\x82\x87\x84") + frame(3, 0, n, b"\0\0\0\x08") for n in range(1, 2001, 2))
 
 
-@pytest.mark.parametrize("data", [PREFACE + frame(4, 0, 0) + RESETS, PREFACE + frame(1, 0, 1, b"\x82") + frame(9, 0, 1, b"\0" * 1000) * 500,
+@pytest.mark.parametrize("data", [PREFACE + frame(4, 0, 0) + RESETS, PREFACE + frame(1, 0, 1, b"\x82") + frame(9, 0, 1, b"\0" * 1000) * 12,
                                   b"GET /api HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n" + PREFACE + RESETS,
                                   b"CONNECT /api HTTP/1.1\r\nHost: a\r\n:protocol: websocket\r\n\r\n", b"CONNECT 10.0.0.1:443 HTTP/1.1\r\nHost: 10.0.0.1:443\r\n\r\n"])
 def test_k6_http2_floods_meet_http1(w, data):
@@ -392,3 +392,36 @@ def test_typed_clients_are_told_what_to_set(w, ns, tmp_path):  # noqa: F811
         assert as_made[passes] == "ok", told
     assert "not found" in as_made["evict"], told  # it got there
     assert json_ == {n: "ok" for n in json_}, told
+
+
+# ---- approvals ----
+
+@pytest.mark.parametrize("how", ["apply", "server-side apply", "replace", "scale"])
+def test_people_see_what_a_request_changes(closed, ns, how):  # noqa: F811
+    name = f"seen-{how.replace(' ', '-')}"
+    d = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": ns.name}, "spec": {
+        "replicas": 0, "selector": {"matchLabels": {"app": name}}, "template": {"metadata": {"labels": {"app": name}}, "spec": {
+            "containers": [{"name": "c", "image": "a:1", "env": [{"name": "DB_PASSWORD", "value": "CANARY-old"}]}]}}}}
+    ns.kubectl("apply", "-f", "-", input=json.dumps(d))
+    w = closed(all_in(ns), {"name": "ask", "action": "RequireApproval", "kube": {"resources": ["deployments", "deployments/scale"], "verbs": ["patch", "update"]}},
+               {"name": "env", "action": "Mask", "kube": {"resources": ["deployments"], "env": ["*PASSWORD*"]}})
+    container = d["spec"]["template"]["spec"]["containers"][0]
+    container["image"], container["env"][0]["value"] = "a:2", "CANARY-new"
+    command = {"apply": ["apply", "-f", "-"], "server-side apply": ["apply", "--server-side", "--force-conflicts", "-f", "-"],
+               "replace": ["replace", "-f", "-"], "scale": ["scale", f"deployment/{name}", "--replicas=3"]}[how]
+    process = w.popen(*command, stdin=subprocess.PIPE)
+    process.stdin.write(json.dumps(d))
+    process.stdin.close()
+    try:
+        request = wait_for(lambda: k._pending(w), 30, "a request")[0]
+        shown = w.guard.kubectl_guard("show", request["id"]).stdout
+    finally:
+        w.guard.kubectl_guard("deny", request["id"], "--reason", "no")
+        process.wait(30)
+    assert f"deployments{'/scale' if how == 'scale' else ''} {name}" in shown and "CANARY" not in shown, shown
+    _, _, changes = shown.partition("It changes:")
+    if how == "scale":
+        assert ".spec.replicas: 0 -> 3" in changes or ".spec.replicas: (none) -> 3" in changes, shown
+    else:
+        assert '"a:1"' in changes and '"a:2"' in changes, shown
+    assert ns.get("deployment", name)["spec"]["template"]["spec"]["containers"][0]["image"] == "a:1"

@@ -4,6 +4,10 @@
  */
 #include "guard.h"
 
+#include "body.h"
+#include "difference.h"
+#include "src-common/jsonread.h"
+
 #include <errno.h>
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -56,8 +60,48 @@ static void on_decided(const char id[static APPROVAL_ID_LEN + 1], enum approval_
     session_unref(s);
 }
 
-/* The request as people see it: the line, and the body with Secrets' values masked. For a patch the
- * body is the difference. */
+/* Another object with everything masked, or NULL. */
+static struct json_object *masked(struct kubemask *m, struct json_object *o)
+{
+    struct json_object *ret = NULL;
+    size_t n = 0;
+    const char *text = o ? json_object_to_json_string_length(o, JSON_C_TO_STRING_PLAIN, &n) : NULL;
+    struct buffer out;
+
+    buffer_init(&out, 4 * KUBEBODY_MAX);
+    if (text && kubemask_piece(bytes_of(text, n), &out, m) == 0 &&
+        jsonread_strict(buffer_bytes(&out), 200, &ret) != 0)
+        ret = NULL;
+    buffer_wipe(&out);
+    return ret;
+}
+
+/* What it would change, where that can be said. */
+static void show_difference(struct kubeguard *g, struct kuberequest *r, struct kubemask *m,
+                            struct buffer *out)
+{
+    bool one =
+        r->act.name[0] && (strcmp(r->act.verb, "update") == 0 || strcmp(r->act.verb, "patch") == 0);
+    struct json_object *stored = one && !r->json_patch ? kubeguard_fetch(g, r) : NULL;
+    struct json_object *now = masked(m, stored), *wanted = now ? masked(m, r->body) : NULL;
+    bool merges = strcmp(r->act.verb, "patch") == 0 &&
+                  !http_is(http_header(&r->head, "content-type"), "application/merge-patch+json");
+    struct buffer lines;
+
+    buffer_init(&lines, (size_t)64 << 10);
+    if (now && wanted)
+        kubedifference_write(now, wanted, merges, &lines);
+    if (buffer_len(&lines) && !lines.failed) {
+        buffer_printf(out, "\n\nIt changes:\n");
+        buffer_add(out, buffer_bytes(&lines));
+    }
+    buffer_wipe(&lines);
+    json_object_put(wanted);
+    json_object_put(now);
+    json_object_put(stored);
+}
+
+/* The request as people see it: the line, and the body with Secrets' values masked. */
 static void show(struct kubeguard *g, struct kuberequest *r, struct buffer *out)
 {
     struct kubemask m;
@@ -73,6 +117,7 @@ static void show(struct kubeguard *g, struct kuberequest *r, struct buffer *out)
         buffer_append(out, r->body_text, r->body_len);
     else if (kubemask_piece(bytes_of(r->body_text, r->body_len), out, &m) != 0)
         buffer_printf(out, "(the body cannot be shown)");
+    show_difference(g, r, &m, out);
     kubemask_done(&m);
 }
 

@@ -4,8 +4,10 @@
  */
 #include "guard.h"
 
+#include "body.h"
 #include "cut.h"
 #include "headers.h"
+#include "src-common/jsonread.h"
 #include "src-common/log.h"
 
 #include <errno.h>
@@ -13,7 +15,8 @@
 #include <string.h>
 
 #define ANSWER_MS 120000 /* until the head; requests of clients have their own, shorter times */
-#define SETTLE_MS 20     /* how long text is held back that may be the beginning of a match */
+#define FETCH_MS  5000
+#define SETTLE_MS 20 /* how long text is held back that may be the beginning of a match */
 
 /* ---- sending ---- */
 
@@ -109,6 +112,60 @@ int kubeguard_read_head(struct kubeguard *g, struct kuberequest *r, struct http_
                              rc == -ETIMEDOUT ? "the API server does not answer"
                                               : "the API server closed the connection");
     }
+}
+
+/* ---- for those who decide ---- */
+
+static struct json_object *fetch_body(struct kubeguard *g, const struct http_head *head)
+{
+    struct json_object *o = NULL;
+    struct http_body b;
+    struct buffer body;
+    int rc = 0;
+
+    http_body_init(&b, head);
+    buffer_init(&body, KUBEBODY_MAX);
+    while (rc == 0 && !http_body_ended(&b)) {
+        struct bytes in = buffer_bytes(&g->upstream.in), run;
+        size_t before = in.len;
+
+        rc = http_body_next(&b, &in, &run);
+        if (rc == 0)
+            rc = buffer_add(&body, run);
+        buffer_consume(&g->upstream.in, before - in.len);
+        if (rc == 0 && run.len == 0 && !http_body_ended(&b))
+            rc = kubeio_fill(g, &g->upstream, FETCH_MS) == 1 ? 0 : -EIO;
+    }
+    if (rc == 0 && jsonread_strict(buffer_bytes(&body), 200, &o) != 0)
+        o = NULL;
+    if (rc || head->close)
+        kubeupstream_close(g);
+    buffer_wipe(&body);
+    return o;
+}
+
+struct json_object *kubeguard_fetch(struct kubeguard *g, const struct kuberequest *r)
+{
+    struct kuberequest *q = arena_alloc(&g->arena, sizeof *q);
+    struct http_head *head = arena_alloc(&g->arena, sizeof *head);
+    struct json_object *o;
+    struct error err = {""};
+
+    if (!q || !head)
+        return NULL;
+    *q = (struct kuberequest){.act = r->act};
+    q->head.method = BYTES("GET");
+    q->head.target = bytes_str(r->path.text);
+    if (kubeguard_send(g, q, &err) != 0 || kubeguard_read_head(g, q, head, &err) != 0 ||
+        head->status == 101) {
+        kubeupstream_close(g);
+        return NULL;
+    }
+    o = fetch_body(g, head);
+    if (head->status == 200 && json_object_is_type(o, json_type_object))
+        return o;
+    json_object_put(o);
+    return NULL;
 }
 
 /* ---- the body of the answer ---- */

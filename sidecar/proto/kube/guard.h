@@ -105,6 +105,9 @@ int kubeguard_reply(struct kubeguard *g, unsigned code, const char *message, boo
 
 /* Sends the request upstream and relays the answer. */
 int kubeguard_exchange(struct kubeguard *g, struct kuberequest *r) MUST_CHECK;
+/* The object as it is now, for those who decide: a GET of the request's path without its query. The
+ * caller puts it; NULL when it cannot be had. */
+struct json_object *kubeguard_fetch(struct kubeguard *g, const struct kuberequest *r);
 /* The head of the answer, parsed in the arena. */
 int kubeguard_send(struct kubeguard *g, struct kuberequest *r, struct error *err) MUST_CHECK;
 int kubeguard_read_head(struct kubeguard *g, struct kuberequest *r, struct http_head *ret,
