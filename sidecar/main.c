@@ -257,6 +257,7 @@ static void stop(struct services *s)
     if (!registry_wait_empty(DRAIN_MS))
         log_warn("stop.sessions_left", F_U64("sessions", registry_count()));
     status_stop(s->status);
+    record_spool_retry(g->spool);
     shipper_stop(g->shipper, UPLOAD_MS); /* writes to the ledger, which control and cluster watch */
     control_stop(s->control);
     for (unsigned i = 0; i < g->n_loops; i++)

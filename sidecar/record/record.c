@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -19,7 +20,10 @@
 /* Flushes between two ticks: what makes a record a busy one, or a quiet one again. */
 #define BUSY_FLUSHES  16
 #define QUIET_FLUSHES 4
-#define PENDING_KEEP  ((size_t)256 << 10) /* memory a quiet record keeps between bursts */
+/* What sessions left unwritten that ended while the disk was full. */
+#define LEFT_MAX     ((size_t)64 << 20)
+#define LEFT_FILES   512
+#define PENDING_KEEP ((size_t)256 << 10) /* memory a quiet record keeps between bursts */
 
 /* Who is shown each line. Set while the ledger's thread writes already. */
 struct watcher {
@@ -34,6 +38,10 @@ struct record_spool {
     atomic_uint_fast64_t bytes, failures;
     atomic_uint_fast64_t limit, held_before; /* what is held: bytes + held_before, modulo 2^64 */
     atomic_bool unhealthy;
+    pthread_mutex_t left_lock; /* for what follows */
+    struct record *left;       /* closed, with lines that are not in the file yet */
+    size_t left_bytes;
+    atomic_uint n_left;
     atomic_int error; /* -errno of the write that made it so */
 };
 
@@ -48,9 +56,12 @@ struct record {
     struct buffer pending;
     size_t written, line_at;
     bool open, unbounded;
+    struct record *next; /* of those that are left */
     char prev[CHAIN_HEX + 1];
     char session[RECORD_SESSION_MAX + 1];
 };
+
+static void drop_left(struct record_spool *s);
 
 int record_spool_open(const char *dir, struct record_spool **ret, struct error *err)
 {
@@ -60,6 +71,7 @@ int record_spool_open(const char *dir, struct record_spool **ret, struct error *
     if (!s)
         return error_set(err, -ENOMEM, "out of memory");
     s->dir_fd = -1;
+    pthread_mutex_init(&s->left_lock, NULL);
     r = syncer_new(&s->syncer);
     if (r) {
         error_set(err, r, "out of memory");
@@ -89,6 +101,9 @@ void record_spool_close(struct record_spool *s)
 {
     if (!s)
         return;
+    record_spool_retry(s);
+    drop_left(s);
+    pthread_mutex_destroy(&s->left_lock);
     syncer_free(s->syncer);
     if (s->dir_fd >= 0)
         close(s->dir_fd);
@@ -236,6 +251,7 @@ static int open_record(struct record_spool *s, const char *session_id, int flags
 
 int record_open(struct record_spool *s, const char *session_id, struct record **ret)
 {
+    record_spool_retry(s);
     if (is_full(s)) {
         atomic_fetch_add(&s->failures, 1);
         return -ENOSPC;
@@ -368,11 +384,10 @@ static void retire_lines(struct record *r)
         buffer_reset(&r->pending, PENDING_KEEP);
 }
 
-int record_flush(struct record *r)
+static int flush(struct record *r)
 {
     int e = 0;
 
-    r->flushes++;
     while (record_pending(r) > 0) {
         const uint8_t *p = r->pending.p + r->pending.start + r->written;
         ssize_t n = is_full(r->spool) && !r->unbounded
@@ -396,6 +411,75 @@ int record_flush(struct record *r)
             atomic_store(&r->spool->unhealthy, false);
     }
     return e;
+}
+
+int record_flush(struct record *r)
+{
+    int e;
+
+    r->flushes++;
+    e = flush(r);
+    if (e == 0)
+        record_spool_retry(r->spool);
+    return e;
+}
+
+/* ---- what ended while nothing could be written ---- */
+
+/* False: there is too much of it. */
+static bool leave(struct record *r)
+{
+    struct record_spool *s = r->spool;
+    size_t n = buffer_len(&r->pending);
+    bool ok;
+
+    pthread_mutex_lock(&s->left_lock);
+    ok = s->left_bytes + n <= LEFT_MAX && atomic_load(&s->n_left) < LEFT_FILES;
+    if (ok) {
+        r->next = s->left;
+        s->left = r;
+        s->left_bytes += n;
+        atomic_fetch_add(&s->n_left, 1);
+    }
+    pthread_mutex_unlock(&s->left_lock);
+    return ok;
+}
+
+/* Takes the beginning of a line out of the file again: the record ends with a whole one. */
+static void give_up(struct record *r)
+{
+    if (r->written > 0)
+        (void)!ftruncate(r->file.fd, (off_t)(r->file.end - r->written));
+    record_free(r);
+}
+
+void record_spool_retry(struct record_spool *s)
+{
+    if (atomic_load_explicit(&s->n_left, memory_order_relaxed) == 0 ||
+        pthread_mutex_trylock(&s->left_lock) != 0)
+        return;
+    while (s->left) {
+        struct record *r = s->left;
+        size_t n = buffer_len(&r->pending);
+
+        if (flush(r) != 0) {
+            s->left_bytes -= n - buffer_len(&r->pending);
+            break;
+        }
+        s->left = r->next;
+        s->left_bytes -= n;
+        atomic_fetch_sub(&s->n_left, 1);
+        record_free(r);
+    }
+    pthread_mutex_unlock(&s->left_lock);
+}
+
+static void drop_left(struct record_spool *s)
+{
+    for (struct record *r; (r = s->left) != NULL;) {
+        s->left = r->next;
+        give_up(r);
+    }
 }
 
 /* The file to ask the syncer about. */
@@ -474,9 +558,13 @@ void record_close(struct record *r)
     /* The last lines are written, not copied: what ends a session never stands behind a blank. */
     if (record_file_settle(&r->file) != 0)
         atomic_fetch_add(&r->spool->failures, 1);
-    /* A failure has been counted; there is nowhere left to keep the lines. */
+    /* A failure has been counted. The lines wait for space with those of others. */
     e = record_flush(r);
-    if (e != 0)
-        note_trouble(r->spool, e);
-    record_free(r);
+    if (e == 0) {
+        record_free(r);
+        return;
+    }
+    note_trouble(r->spool, e);
+    if (!leave(r))
+        give_up(r);
 }

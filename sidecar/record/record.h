@@ -33,6 +33,8 @@ void record_spool_syncs(const struct record_spool *s, struct syncer_figures *ret
 void record_spool_set_limit(struct record_spool *s, uint64_t bytes);
 /* What the directory held when `written` bytes had been written in all (record_spool_bytes). */
 void record_spool_measured(struct record_spool *s, uint64_t held, uint64_t written);
+/* Writes what sessions that have ended could not write, as far as there is room. Any thread. */
+void record_spool_retry(struct record_spool *s);
 uint64_t record_spool_held(const struct record_spool *s); /* now; 0 when nobody measures */
 int record_spool_dir(const struct record_spool *s);       /* the directory's descriptor */
 

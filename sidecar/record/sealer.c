@@ -187,6 +187,7 @@ static void cut_all(struct sealer *s, bool all)
 
 static void pass(struct sealer *s, bool all)
 {
+    record_spool_retry(s->c.spool);
     pthread_mutex_lock(&s->pass);
     if (s->c.signer)
         cut_all(s, all);

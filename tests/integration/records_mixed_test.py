@@ -122,7 +122,7 @@ class Cluster(Client):
 
 
 class World:
-    def __init__(self, sshd, api):
+    def __init__(self, sshd, api, **kw):
         self.pg = server(15)
         self.database = new_database(self.pg, *SETUP)
         text = target(self.pg, tls=False) + policy(SQL)
@@ -139,7 +139,7 @@ class World:
             secrets["cluster-ca"] = {"ca.crt": api.authority.pem}
             listen["cluster"] = None
         self.mails = str(run.write_file(run.temp_dir("mails", mode=0o755) / "mails", "a mail: mzqwkfj@corp.example\n" * 50))
-        self.guard = Guard(text, listen=listen, secrets=secrets)
+        self.guard = Guard(text, listen=listen, secrets=secrets, **kw)
         self.kinds = [Database, Database, Shell] + ([Cluster] if api else [])
 
     def bench(self):
