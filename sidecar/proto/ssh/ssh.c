@@ -7,6 +7,7 @@
 #include "sidecar/identity/admission.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 
 /* ---- may this agent come here at all ---- */
@@ -81,6 +82,9 @@ static void finish(struct sshrelay *r, const char *goodbye)
     policy_view_unref(r->view);
     detect_scratch_free(r->scratch);
     arena_done(&r->arena);
+    /* What OpenSSL keeps for this thread: nobody waits for the thread once the session has ended,
+     * and the guard may be gone before it is. */
+    OPENSSL_thread_stop();
 }
 
 /* Only after the key exchange, when it asks for something, can a client be told anything. */

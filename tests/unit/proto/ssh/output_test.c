@@ -58,6 +58,7 @@ static const struct {
     {"\x1b[31m4111111111111111\x1b[0m", "\x1b[31m****************\x1b[0m"},
     {"a\0b bob@example.com", "a"}, /* the text ends there: nothing to find */
     {"\xff\xfe 4111111111111111 \xff", "\xff\xfe **************** \xff"},
+    {"41111111\x1b[0m11111111", "41111111\x1b[0m11111111"}, /* not found: docs/ssh.md, Masks */
     {"4111111111111112 is no card", "4111111111111112 is no card"},
     {"\r\n4111111111111111\r\n", "\r\n****************\r\n"},
 };
