@@ -57,7 +57,7 @@ def test_S12_agent_with_a_tiny_packet_size(sshd, size):
         t._sanitize_packet_size = lambda n: n
         before = cpu_s(g)
         try:
-            c = t.open_session(max_packet_size=size, timeout=3 * r.SLOWNESS)
+            c = t.open_session(max_packet_size=size, timeout=5)
             c.exec_command("seq 1 1000")
             assert len(output(c)) < 300
         except (paramiko.SSHException, EOFError):
