@@ -23,4 +23,4 @@ enum exit_code cmd_completion(const struct cli *cli);
 
 extern const struct option_spec list_options[], approve_options[], deny_options[],
     sessions_options[], replay_options[], verify_options[], export_options[], explain_options[],
-    test_options[];
+    test_options[], tail_options[];

@@ -48,8 +48,10 @@ const struct command commands[] = {
     {"tail", "SESSION | POD | all", "a session's record as it is written",
      "Ends when the session does. POD: all sessions of one pod; all: every session of those "
      "guards\n"
-     "that run now. --json: the record's lines as they are.",
-     NULL, 1, 1, cmd_tail, .everywhere = true},
+     "that run now. --from s3://BUCKET/PREFIX follows a session by the segments that arrive "
+     "there,\n"
+     "each verified. --json: the record's lines as they are.",
+     tail_options, 1, 1, cmd_tail, .everywhere = true},
     {"kill", "SESSION", "end a session", "Its client is told that an operator ended it.", NULL, 1,
      1, cmd_kill, .everywhere = true},
     {"replay", "RECORD | --from PLACE", "print recorded sessions",

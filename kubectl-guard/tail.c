@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "guardsocket.h"
 #include "object.h"
+#include "records.h"
 #include "tail_pods.h"
 
 #include <json-c/json.h>
@@ -66,6 +67,8 @@ enum exit_code cmd_tail(const struct cli *cli)
     struct guardsocket s;
     enum exit_code code;
 
+    if (records_from(cli))
+        return tail_place(cli);
     if (cli->cluster)
         return tail_pods(cli);
     code = guardsocket_open(cli, &s);

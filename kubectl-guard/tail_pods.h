@@ -13,3 +13,5 @@ void tail_print(const struct cli *cli, struct transcript *t, const char *pod, st
                 struct json_object *line);
 /* cli->args[0] is a session, a pod, or "all". */
 enum exit_code tail_pods(const struct cli *cli);
+/* Follows the segments of the session cli->args[0] below --from (tail_place.c). */
+enum exit_code tail_place(const struct cli *cli);

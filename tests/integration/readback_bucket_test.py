@@ -93,6 +93,29 @@ def test_long_lists_are_read_to_their_end(store, sample):  # noqa: F811
     assert done.stdout.count(": OK ") == 4, done.stdout
 
 
+def test_tail_follows_a_session_in_the_bucket(stack):  # noqa: F811
+    where = ("--from", f"s3://{stack.bucket}/audit")
+    with stack.connect() as c:
+        c.query("SELECT 1 /* early. */")
+
+        def begun():
+            return next((k.split("/")[-1].split(".")[0] for k in stack.store.keys(stack.bucket) if k.endswith(".zst") and "guard-" not in k), None)
+        name = run.wait_for(begun, 15, what="the first segment")
+        tail = subprocess.Popen([run.program("kubectl-guard"), "tail", name, *where], stdout=subprocess.PIPE, text=True, env=environment(stack.store))
+        until(tail, "early.")
+        c.query("SELECT 1 /* late. */")
+        until(tail, "late.")
+    assert "session ended" in tail.stdout.read() and tail.wait(20) == 0
+    assert read(stack.store, "tail", "01ZZZZZZZZZZZZZZZZZZZZZZZZ", *where, check=False).returncode == 3
+
+
+def until(process, word):
+    for line in process.stdout:
+        if word in line:
+            return
+    raise AssertionError(f"the output ended before {word}")
+
+
 # ---- what is wrong in a bucket ----
 
 @pytest.mark.parametrize("how", TAMPERINGS)
