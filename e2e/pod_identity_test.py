@@ -18,6 +18,7 @@ from world import Agent, Authority, Database, on_node, pending
 
 sys.path.insert(1, str(ROOT / "tests"))
 from tests.support import dex  # noqa: E402
+from tests.support.sshd import Sshd  # noqa: E402
 
 pytestmark = pytest.mark.last
 
@@ -58,12 +59,13 @@ def canary():
 
 
 class World:
-    def __init__(self, data, agents, provider):
-        self.data, self.ns, self.dex = data, agents, provider
+    def __init__(self, data, agents, provider, sshd):
+        self.data, self.ns, self.dex, self.sshd = data, agents, provider, sshd
         self.canaries = [canary(), canary()]
         self.db = Database(data, world.SCHEMA + ROLES.format(*self.canaries))
         agents.apply(*self._policies())
         self.set_login("svc", self.canaries[0])
+        agents.apply(*self._others())
         self.agent = Agent(agents, self.db)
 
     def _policies(self):
@@ -75,6 +77,30 @@ class World:
         authors = world.policy(RULES[:1], "authors", subjects=[{"groups": ["dex:authors"]}],
                                targets=[{"name": "orders-db", "credentials": {"role": "app_authors"}}])
         return ca, target, own, authors
+
+    def _others(self):
+        """A server of SSH on this machine, and the API server by another name: both logins work."""
+        key = self.sshd.client_key.read_text()
+        config = json.loads(kubectl("config", "view", "--raw", "--flatten", "-o", "json").out)
+        host, _, port = config["clusters"][0]["cluster"]["server"].removeprefix("https://").partition(":")
+        token = kubectl("create", "token", "default", namespace=self.data.name).out.strip()
+        ca = kubectl("get", "configmap", "kube-root-ca.crt", "-o", "jsonpath={.data.ca\\.crt}", namespace=self.data.name).out
+        self.api = f"{host}:{port}"
+        self.canaries += [max(key.splitlines(), key=len), key.splitlines()[-2], token.rpartition(".")[2]]
+
+        def secret(name, **keys):
+            return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": keys}
+
+        def target(name, host, port, login, **spec):
+            return {"apiVersion": world.API, "kind": "GuardTarget", "metadata": {"name": name}, "spec": {
+                "hosts": [host], "ports": [port], "credentials": {"secretRef": {"name": login}, "requireToken": False}, **spec}}
+        rules = [{"name": "say", "action": "Allow", "ssh": {"requests": ["exec"], "argv": [["echo", "..."]]}}]
+        return [secret("bastion-key", **{"ssh-privatekey": key, "username": self.sshd.user}), secret("api-login", token=token),
+                secret("api-ca", **{"ca.crt": ca}),
+                target("bastion", self.sshd.listen, self.sshd.port, "bastion-key", protocol="ssh", ssh={"hostKeys": [self.sshd.host_key]}),
+                target("api", host, int(port), "api-login", protocol="kubernetes",
+                       tls={"mode": "VerifyFull", "caSecretRef": {"name": "api-ca", "key": "ca.crt"}}),
+                world.policy(rules, "others", subjects=[], targets=[{"name": "bastion"}, {"name": "api"}])]
 
     def set_login(self, user, password):
         self.ns.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": LOGIN},
@@ -100,12 +126,13 @@ def w(chaperone):
     if world.foreign_cluster() or not dex.available():
         pytest.skip("needs the cluster of e2e/cluster, whose pods reach this machine, and Dex (tests/support/install-deps)")
     authority = Authority("a provider's CA")
-    with dex.Dex(address=world.host_address(), authority=authority) as provider:
+    address = world.host_address()
+    with dex.Dex(address=address, authority=authority) as provider, Sshd(listen=address) as sshd:
         issuer = {"issuer": provider.issuer, "audience": "chaperone", "groupsPrefix": "dex:", "caBundle": authority.pem}
         support.install_chart("--set-json", f"guard.issuers={json.dumps([issuer])}")
         try:
             with support.Namespace(prefix="idpods-data") as data, support.Namespace(inject=True, prefix="idpods-agents") as agents:
-                yield World(data, agents, provider)
+                yield World(data, agents, provider, sshd)
         finally:
             support.install_chart()
 
@@ -220,6 +247,18 @@ def test_a_new_password_and_none_fails_once_it_is_there(w, logins):
 
 
 # ---- where it must not be ----
+
+def test_a_key_and_a_token_log_in_too(w):
+    """SSH and the API server: what the guard presents there is among what is searched for below."""
+    host = w.sshd.listen
+    done = w.agent.run("ssh", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes",
+                       "-p", str(w.sshd.port), f"agent@{host}", "echo", "in")
+    assert done.code == 0 and done.out.strip() == "in", done
+    assert "Accepted publickey" in w.sshd.text()
+    done = w.agent.run("curl", "-sS", "--cacert", TOKEN.replace("token", "ca.crt"), "-H", f"Authorization: Bearer {'x' * 20}",
+                       f"https://{w.api}/apis")
+    assert done.code == 0 and json.loads(done.out)["kind"] == "APIGroupList", done
+
 
 def find_in(w, *command):
     """grep of the canaries: the exit status says whether one is there."""

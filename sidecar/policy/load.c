@@ -102,10 +102,17 @@ static int check_filters(const struct policy_snapshot *s, const struct policy *p
                          "%s:%u: spec.targets[%zu].namespaces: the target '%.64s' has "
                          "no namespaces",
                          r->file, r->line, r->index, r->name);
-    if ((r->user || r->role) && (protocol != TARGET_POSTGRES || (t && !t->credentials_secret)))
+    if (r->role && protocol != TARGET_POSTGRES)
+        return error_set(err, -EINVAL,
+                         "%s:%u: spec.targets[%zu].credentials.role: the target '%.64s' is no "
+                         "PostgreSQL server, and has no roles",
+                         r->file, r->line, r->index, r->name);
+    if ((r->user || r->role) &&
+        ((protocol != TARGET_POSTGRES && protocol != TARGET_SSH) || (t && !t->credentials_secret)))
         return error_set(err, -EINVAL,
                          "%s:%u: spec.targets[%zu].credentials: the guard does not log in to the "
-                         "target '%.64s' by itself (it is no PostgreSQL target with credentials)",
+                         "target '%.64s' by itself (it is no PostgreSQL or SSH target with "
+                         "credentials)",
                          r->file, r->line, r->index, r->name);
     return 0;
 }

@@ -38,7 +38,7 @@ def idp():
         yield i
 
 
-def policies(port, host_key, subjects="[]", identity=None):
+def policies(port, host_key, subjects="[]", identity=None, pins=""):
     return f"""
 apiVersion: chaperone.dev/v1alpha1
 kind: GuardTarget
@@ -55,7 +55,7 @@ kind: GuardPolicy
 metadata: {{name: p, namespace: agents}}
 spec:
   subjects: {subjects}
-  targets: [{{name: box}}]
+  targets: [{{name: box{pins}}}]
   rules: [{EXEC}]
   {f"identity: {identity}" if identity else ""}
 """
@@ -330,6 +330,20 @@ def test_the_key_rotates_under_load(sshd, idp):
         assert len(log) > 30 and len(failed) < len(log) / 2
         for a, b in failed:
             assert any(a <= end and b >= begun for begun, end in windows), "a login failed after the change"
+
+
+def test_policy_pins_the_user(sshd, idp):
+    """Whatever the Secret and the agent say; another pin ends the session."""
+    pin = f", credentials: {{user: {sshd.user}}}"
+    with make_guard(sshd, idp, {**key_login(sshd), "username": "somebody"}, pins=pin) as g:
+        with log_in(g, idp.token()) as c:
+            assert c.run("echo fine") == (0, "fine\n")
+            assert wait_auths(g, 1, "Accepted")[0]["upstreamUser"] == sshd.user
+            g.set_policies(policies(sshd.port, sshd.host_key, pins=", credentials: {user: other}"))
+            run.wait_for(lambda: not c.transport.is_active(), 20, what="the end of the session")
+        with pytest.raises(paramiko.SSHException), Client(g) as c:
+            c.password(idp.token())
+        assert wait_auths(g, 1, "Refused")[0]["upstreamUser"] == "other"
 
 
 # ---- where the secret must not go ----
