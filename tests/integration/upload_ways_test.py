@@ -404,6 +404,7 @@ def test_only_the_auditors_read_what_is_stored(tls_store, authority, tmp_path, i
         plain = openssl_opens(folder, who[0], tmp_path / f"plain-{who[0].stem}")
         assert all(f"secret-{i}." in text_of(plain) for i in range(30))
         assert guard("verify", "--strict", "--key", key, plain).stdout.count(": OK ") == 2
+        assert guard("verify", "--strict", "--key", key, "--decrypt-key", who[0], folder).stdout.count(": OK ") == 2
     eve = auditor(tmp_path, "eve", EC)
     with pytest.raises(subprocess.CalledProcessError):
         openssl_opens(folder, eve[0], tmp_path / "nothing")
