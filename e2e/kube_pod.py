@@ -85,10 +85,6 @@ class World:
             {**RBAC, "kind": "ClusterRoleBinding", "metadata": {"name": self.ns.name}, "subjects": account,
              "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": self.ns.name}})
 
-    def close(self):
-        for kind in ("clusterrolebinding", "clusterrole"):
-            support.delete(kind, self.ns.name)
-
     # ---- kubectl ----
 
     def argv(self, *args):

@@ -24,9 +24,11 @@ from world import Person, grant, pending
 @pytest.fixture(scope="module")
 def w(chaperone, tmp_path_factory):
     with support.Namespace(prefix="kubepod-shop") as shop, support.Namespace(inject=True, prefix="kubepod") as agents:
-        w = World(shop, agents, tmp_path_factory.mktemp("direct"))
-        yield w
-        w.close()
+        try:
+            yield World(shop, agents, tmp_path_factory.mktemp("direct"))
+        finally:
+            for kind in ("clusterrolebinding", "clusterrole"):
+                support.delete(kind, agents.name)
 
 
 def steady(text):
