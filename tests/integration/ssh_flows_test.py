@@ -229,7 +229,7 @@ def test_a_full_spool_refuses_commands_and_recovers(sshd, small_spool, tmp_path)
     status, n = 0, 0
     while status == 0 and n < 200:
         n += 1
-        status, _ = run_on(t, f"echo {n} >{tmp_path}/{n}; seq 1 300")
+        status, _ = run_on(t, f"echo {n} >{tmp_path}/{n}; seq 1 2000")
         if not t.is_active():
             break
     assert n < 200, "the spool never filled"
