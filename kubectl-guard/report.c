@@ -74,7 +74,7 @@ static void join(struct report *r, struct json_object *line, const char *title, 
 static const char *verdict_class(const char *verdict)
 {
     if (verdict && (strcmp(verdict, "Allow") == 0 || strcmp(verdict, "Approved") == 0 ||
-                    strcmp(verdict, "Approve") == 0))
+                    strcmp(verdict, "approve") == 0))
         return "ok";
     if (verdict && (strcmp(verdict, "RequireApproval") == 0 || strcmp(verdict, "Requested") == 0))
         return "wait";

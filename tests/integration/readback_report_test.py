@@ -143,6 +143,7 @@ def test_postgres_session_reads_well_and_nothing_of_it_runs(postgres_report, tmp
         (refused,) = b.script("return [...document.querySelectorAll('article')].filter(a => a.querySelector('.statement') && a.textContent.includes('DROP')).map(a => a.textContent)")
         assert "Deny" in refused and "no-drop" in refused
         assert b.script("return [...document.querySelectorAll('.approval')].some(a => a.textContent.includes('Approved') && a.textContent.includes('fine <script>'))")
+        assert b.script("return [...document.querySelectorAll('.approval .badge.no')].length") == 0, "what was approved is not shown as refused"
         unharmed(b)
         everything = b.shown("article")
         b.click("label[for=only-no]")
