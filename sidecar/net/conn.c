@@ -11,6 +11,7 @@
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 void conn_init(struct conn *c, int fd)
@@ -27,8 +28,13 @@ void conn_close(struct conn *c)
         SSL_free(c->ssl);
         ERR_clear_error();
     }
-    if (c->fd >= 0)
+    if (c->fd >= 0) {
+        /* A FIN first, even when unread bytes make it an RST after that: after a bare RST from our
+         * side conntrack keeps the redirection, and the next connection that has the same port,
+         * perhaps our own to the server, would be led to our listener. */
+        shutdown(c->fd, SHUT_WR);
         close(c->fd);
+    }
     conn_init(c, -1);
 }
 

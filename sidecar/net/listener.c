@@ -76,7 +76,7 @@ static void accept_one(struct listener *l, const struct socket_entry *s)
         log_warn("listener.refused",
                  F_STR("reason",
                        rc == -ELOOP ? "direct connection to the capture port" : strerror(-rc)));
-        close(fd);
+        conn_close(&(struct conn){.fd = fd});
         return;
     }
     conn_tune_socket(fd);

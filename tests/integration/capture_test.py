@@ -259,6 +259,42 @@ def test_i4_the_guards_files_are_its_own(pod):
     assert "PermissionError" in pod.ns.run_python(code, check=False).stderr
 
 
+# Whose certificate answers there, by a source port that the caller names. Before that, with "garbage": what no client says.
+WHO = """
+import hashlib, socket, ssl, struct, sys
+source, host, port, what = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.settimeout(10)
+s.bind(("", int(source)))
+s.connect((host, port))
+if what == "garbage":
+    try:
+        s.sendall(b"G" * 400000)
+        while s.recv(65536):
+            pass
+    except OSError as e:
+        print(type(e).__name__)
+    sys.exit()
+s.sendall(struct.pack("!ii", 8, 80877103))
+assert s.recv(1) == b"S"
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+print(hashlib.sha256(context.wrap_socket(s).getpeercert(True)).hexdigest())
+"""
+
+
+def test_a_connection_that_was_broken_off_does_not_lead_the_guard_to_itself(pod):
+    """Conntrack keeps what it knows of an agent's connection that ended by RST; then the guard connects by the same port."""
+    def who(source, what="who", uid=netns.AGENT_UID):
+        return pod.ns.run_python(WHO, uid=uid, args=[str(source), pod.ns.host4, str(pod.pg.port), what], timeout=30).stdout.strip()
+    servers = who(23000, uid=netns.GUARD_UID)
+    assert who(23001) not in ("", servers), "the agent meets the guard"
+    for port in range(23010, 23020):
+        assert who(port, "garbage") in ("", "ConnectionResetError", "BrokenPipeError")
+        assert who(port, uid=netns.GUARD_UID) == servers, "the guard was led to itself"
+
+
 def test_init_again_changes_nothing(pod):
     before = pod.ns.iptables_save()
     pod.init()
