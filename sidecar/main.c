@@ -262,7 +262,9 @@ static void stop(struct services *s)
     control_stop(s->control);
     for (unsigned i = 0; i < g->n_loops; i++)
         loop_stop(g->loops[i]);
-    jobs_stop(g->jobs);
+    jobs_stop(g->jobs); /* the last may still post to a loop */
+    for (unsigned i = 0; i < g->n_loops; i++)
+        loop_free(g->loops[i]);
     cluster_stop(s->cluster);
     shipper_free(g->shipper);
     stop_issuers(g);

@@ -184,6 +184,8 @@ static int send_one(struct events *e, struct event *ev, enum event_todo todo, st
 static unsigned settle(struct events *e, const struct event *ev, enum event_todo todo, int rc)
 {
     uint64_t now = clock_mono_ms();
+    /* An API server that has just started forbids what it does not know to be allowed yet. */
+    bool passes = kube_is_transient(rc) || rc == -EACCES;
 
     if (rc == 0) {
         e->sent++;
@@ -192,7 +194,7 @@ static unsigned settle(struct events *e, const struct event *ev, enum event_todo
             event_queue_sent(&e->queue, ev, now);
         return 0;
     }
-    if (todo == EVENT_PATCH && kube_is_transient(rc)) {
+    if (todo == EVENT_PATCH && passes) {
         event_queue_untold(&e->queue, ev);
     } else if (todo == EVENT_PATCH) {
         event_queue_forget(&e->queue, ev);
@@ -200,12 +202,12 @@ static unsigned settle(struct events *e, const struct event *ev, enum event_todo
             event_queue_back(&e->queue, ev);
         else
             e->lost++;
-    } else if (kube_is_transient(rc)) {
+    } else if (passes) {
         event_queue_back(&e->queue, ev);
     } else {
         e->lost++;
     }
-    return kube_is_transient(rc) ? backoff_next_ms(&e->backoff) : 0;
+    return passes ? backoff_next_ms(&e->backoff) : 0;
 }
 
 static void complain(struct events *e, const struct error *err)

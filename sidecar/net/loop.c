@@ -160,6 +160,10 @@ void loop_stop(struct loop *l)
         l->stopping = true; /* the counter is full: it is awake already */
     pthread_mutex_unlock(&l->lock);
     pthread_join(l->thread, NULL);
+}
+
+void loop_free(struct loop *l)
+{
     close(l->epoll);
     close(l->wake);
     pthread_mutex_destroy(&l->lock);

@@ -25,8 +25,11 @@ struct loop_task {
 
 /* Starts the thread. */
 int loop_start(struct loop **ret, struct error *err) MUST_CHECK;
-/* Asks the thread to end after the tasks that are queued, and waits for it. */
+/* Asks the thread to end after the tasks that are queued, and waits for it. What is posted after
+ * that is never run. */
 void loop_stop(struct loop *l);
+/* Of a stopped loop, when nobody can post to it any more. */
+void loop_free(struct loop *l);
 
 /* Any thread. */
 void loop_post(struct loop *l, struct loop_task *t);

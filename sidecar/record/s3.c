@@ -352,6 +352,13 @@ static int ask(struct s3 *s, struct object *o, enum request what, struct answer 
 
 /* ---- what an answer means ---- */
 
+/* Said with 400, but of the login, not of the object. */
+static bool is_about_login(const char *code)
+{
+    return strcmp(code, "ExpiredToken") == 0 || strcmp(code, "InvalidToken") == 0 ||
+           strcmp(code, "TokenRefreshRequired") == 0;
+}
+
 static int failure(const struct answer *a, struct error *err)
 {
     char code[64], message[200];
@@ -359,7 +366,7 @@ static int failure(const struct answer *a, struct error *err)
 
     xmltext(buffer_bytes(&a->body), "Code", code, sizeof code);
     xmltext(buffer_bytes(&a->body), "Message", message, sizeof message);
-    if (a->status == 401 || a->status == 403)
+    if (a->status == 401 || a->status == 403 || is_about_login(code))
         rc = -EACCES;
     else if (a->status >= 500 || a->status == 408 || a->status == 409 || a->status == 429 ||
              a->status < 400)

@@ -22,6 +22,7 @@ static int feed(enum kubecut_mode mode, struct bytes text, size_t at, struct buf
     if (rc == 0 && !kubecut_complete(&c))
         rc = 1;
     kubecut_done(&c);
+    kubemask_done(&m);
     return rc;
 }
 

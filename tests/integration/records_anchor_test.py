@@ -2,6 +2,7 @@
 """Heads of records in Events of a real API server: what who holds the records can do, and verify --anchors finds. And Events that say that
 records cannot be written, or do not leave."""
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from kubernetes_test import World, api  # noqa: F401 (fixture)
 from support import apiserver, objectstore, run
 
 pytestmark = pytest.mark.skipif(not apiserver.available(), reason="no etcd or kube-apiserver: run make e2e-up once")
+_numbers = itertools.count(1)
 SEAL = ["--seal", "--segment-seconds", "1", "--anchor-seconds", "1"]
 
 
@@ -48,7 +50,7 @@ def saved_events(world, path):
 def evidence(request, api, pg, tmp_path_factory):  # noqa: F811
     """(kind, records, Events): what a guard left that has ended. A module's worth of tampering works on copies."""
     tmp, database = tmp_path_factory.mktemp(request.param), Database(pg, f"anchor_{request.param}")
-    w = World(api, database, f"anchor-{request.param}-{os.getpid()}", extra=SEAL if request.param == "sealed" else [])
+    w = World(api, database, f"anchor-{request.param}-{os.getpid()}-{next(_numbers)}", extra=SEAL if request.param == "sealed" else [])
     with w.guard:
         sessions(w, 3)
         told(w, "SessionEnded", 3)
@@ -161,7 +163,7 @@ def test_keys_in_events_are_the_ones_to_trust(evidence, tmp_path):
 @pytest.mark.slow
 def test_running_guard_anchors_what_goes_on(api, database, tmp_path):  # noqa: F811
     """A session that lasts: its segments are in the ledger, whose head is in Events while it lasts. What was cut after an anchor shows."""
-    w = World(api, database, f"anchor-live-{os.getpid()}", extra=[*SEAL, "--segment-bytes", "4Ki"])
+    w = World(api, database, f"anchor-live-{os.getpid()}-{next(_numbers)}", extra=[*SEAL, "--segment-bytes", "4Ki"])
     with w.guard, w.connect() as c:
         def anchored():
             c.execute("select state from public.orders /* live */")
@@ -185,7 +187,7 @@ def test_running_guard_anchors_what_goes_on(api, database, tmp_path):  # noqa: F
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a tmpfs")
 def test_full_disk_is_told_once_and_so_is_its_end(api, database):  # noqa: F811
-    w = World(api, database, f"anchor-full-{os.getpid()}")
+    w = World(api, database, f"anchor-full-{os.getpid()}-{next(_numbers)}")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k,mode=700", "none", w.guard.spool], check=True)
     try:
         with w.guard:
@@ -220,7 +222,7 @@ def test_failing_upload_is_told_once_and_so_is_its_end(api, database, tmp_path):
         folder = tmp_path / "cred"
         folder.mkdir()
         store.credentials(folder, access="somebody-else")
-        w = World(api, database, f"anchor-upload-{os.getpid()}", extra=[
+        w = World(api, database, f"anchor-upload-{os.getpid()}-{next(_numbers)}", extra=[
             "--upload", "s3://audit/x", "--s3-endpoint", store.endpoint, "--s3-region", objectstore.REGION, "--s3-credentials", folder,
             "--segment-seconds", "1"])
         with w.guard:

@@ -56,15 +56,22 @@ def goes_on(s, mark):
     return n
 
 
+def statements_in(text):
+    """The names that `work` gives to its statements; looked for once, for a long outage has tens of thousands."""
+    return set(re.findall(r"\w+-\d+-\d+(?=\. )", text))
+
+
+def expected(mark, n):
+    return {f"{mark}-{i}-{k}" for i in range(0, n, 5) for k in range(5)}
+
+
 def everything_is_there(s, tmp_path, marks):
     """After the fault: the spool empties by itself, every statement is stored, once, and verifies."""
     all_uploaded(s, 150)
     folder, key = stopped(s, tmp_path)
-    text = text_of(folder)
+    stored = statements_in(text_of(folder))
     for mark, n in marks.items():
-        for i in range(0, n, 5):
-            for k in range(5):
-                assert text.count(f"{mark}-{i}-{k}. ") >= 1, f"{mark}-{i}-{k}"
+        assert expected(mark, n) <= stored, sorted(expected(mark, n) - stored)[:5]
     done = guard("verify", "--strict", "--key", key, folder)
     assert "TAMPERED" not in done.stdout and "MISSING" not in done.stdout
     assert "records.upload_failed" in s.guard.stderr() and "records.upload_again" in s.guard.stderr()
@@ -86,7 +93,9 @@ def test_store_that_refuses(store, bucket, proxy, tmp_path, how):  # noqa: F811
         proxy.answer(status, code)
         n = goes_on(s, "during")
         lag_shows(s, reason)
-        assert proxy.count("answer") < 40 + 4 * SECONDS, "it is not hammered"
+        # What is said of one object does not hold up the others: then each file is tried, in a few passes.
+        each = 10 * figures(s)["waiting"] if how == "200 of something else" else 0
+        assert proxy.count("answer") < 40 + 4 * SECONDS + each, "it is not hammered"
         proxy.mode = "pass"
         everything_is_there(s, tmp_path, {"first": 5, "during": n})
 
@@ -116,8 +125,7 @@ def test_store_that_is_slow(store, bucket, proxy, tmp_path):  # noqa: F811
         all_uploaded(s, 150)
         assert figures(s)["lag_milliseconds"] == 0 or figures(s)["waiting"] > 0
         folder, key = stopped(s, tmp_path)
-        text = text_of(folder)
-        assert all(f"slow-{i}-{k}. " in text for i in range(0, n, 5) for k in range(5))
+        assert expected("slow", n) <= statements_in(text_of(folder))
         guard("verify", "--strict", "--key", key, folder)
 
 

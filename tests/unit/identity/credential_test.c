@@ -208,7 +208,7 @@ static void *exchange_for_ever(void *arg)
     (void)arg;
     for (unsigned n = 1; !stop; n++) {
         exchange(n);
-        usleep(200);
+        usleep(2000); /* a slow machine has to get between two of them */
     }
     return NULL;
 }

@@ -145,6 +145,7 @@ static int teardown(void **state)
     if (!atomic_load(&f->ended))
         on_loop(f, abort_relay);
     loop_stop(f->loop);
+    loop_free(f->loop);
     for (int i = 0; i < 2; i++)
         if (f->peer[i] >= 0)
             close(f->peer[i]);

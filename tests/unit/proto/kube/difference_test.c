@@ -73,8 +73,7 @@ static void test_bounds(void **state)
         struct json_object *inner_a = json_object_new_object(), *inner_b = json_object_new_object();
 
         for (int k = 0; k < 20; k++) {
-            snprintf(name, 8, "%03d-%03d", i % 1000, k);
-            name[7] = 'n';
+            name[snprintf(name, sizeof name, "%03d-%03d", i, k)] = 'n';
             json_object_object_add(a, name, json_object_new_int(1));
             json_object_object_add(b, name, json_object_new_string(name));
         }
