@@ -199,7 +199,7 @@ def test_defaults_are_those_of_the_loader(namespace):
     namespace.apply(p)
     spec = namespace.get("guardpolicy", "p")["spec"]
     assert spec["mode"] == "Enforce"
-    assert spec["recording"] == {"required": True, "content": "Masked", "maxResultBytes": "1Mi"}
+    assert spec["recording"] == {"required": True, "content": "Masked", "maxResultBytes": "1Mi", "durability": "Process"}
     by_name = {r["name"]: r for r in spec["rules"]}
     assert by_name["a"]["approval"] == {"count": 1, "allowSelf": False, "requireReason": False, "delivery": "Hold",
                                         "timeout": "60s", "validFor": "10m", "uses": 1}
