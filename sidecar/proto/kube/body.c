@@ -54,18 +54,6 @@ static long count_read(struct json_object *o)
     return n;
 }
 
-static bool is_utf8(struct bytes text)
-{
-    for (size_t i = 0; i < text.len;) {
-        size_t n = utf8_len(text.p + i, text.len - i);
-
-        if (!n)
-            return false;
-        i += n;
-    }
-    return true;
-}
-
 static int read_json(struct bytes text, struct json_object **ret, struct error *err)
 {
     struct json_object *o = NULL;
@@ -94,7 +82,7 @@ int kubebody_parse(struct bytes text, struct json_object **ret, struct error *er
     if (text.len == 0 || text.len > KUBEBODY_MAX)
         return error_set(err, -EBADMSG, "the body is empty or too long");
     written = count_written(text);
-    if (!is_utf8(text) || written < 0)
+    if (!utf8_valid(text) || written < 0)
         return error_set(err, -EBADMSG,
                          "the body has control characters or is not UTF-8; send JSON");
     rc = read_json(text, &o, err);

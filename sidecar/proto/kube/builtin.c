@@ -3,6 +3,7 @@
  */
 #include "builtin.h"
 
+#include "member.h"
 #include "body.h"
 #include "sidecar/mask/mask.h"
 #include "mask.h"
@@ -24,22 +25,6 @@ static bool writes(const struct kube_act *a)
 {
     return is(a->verb, "create") || is(a->verb, "update") || is(a->verb, "patch") ||
            is(a->verb, "delete") || is(a->verb, "deletecollection");
-}
-
-static struct json_object *member(struct json_object *o, const char *key)
-{
-    struct json_object *found = NULL;
-
-    return json_object_is_type(o, json_type_object) && json_object_object_get_ex(o, key, &found)
-               ? found
-               : NULL;
-}
-
-static const char *text_of(struct json_object *o, const char *key)
-{
-    struct json_object *v = member(o, key);
-
-    return json_object_is_type(v, json_type_string) ? json_object_get_string(v) : "";
 }
 
 /* ---- by resource ---- */
@@ -91,7 +76,7 @@ static bool patches_labels(struct json_object *patch)
 
     for (size_t i = 0; i < json_object_array_length(patch); i++) {
         struct json_object *e = json_object_array_get_idx(patch, i);
-        const char *path = text_of(e, "path"), *op = text_of(e, "op");
+        const char *path = kubemember_text(e, "path"), *op = kubemember_text(e, "op");
         bool known = false;
 
         for (size_t k = 0; k < ARRAY_LEN(harmless); k++)
@@ -105,7 +90,8 @@ static bool patches_labels(struct json_object *patch)
 /* A change of namespaces has to leave the labels alone that say whose pods are guarded. */
 static bool touches_labels(const struct builtin_facts *f)
 {
-    struct json_object *meta = member(f->body, "metadata"), *labels = member(meta, "labels");
+    struct json_object *meta = kubemember(f->body, "metadata"),
+                       *labels = kubemember(meta, "labels");
 
     if (f->json_patch)
         return patches_labels(f->body);
@@ -167,7 +153,7 @@ static bool is_guards_own(const struct builtin_facts *f)
 static bool asks_values(const struct builtin_facts *f)
 {
     for (size_t i = 0; f->json_patch && i < json_object_array_length(f->body); i++) {
-        const char *op = text_of(json_object_array_get_idx(f->body, i), "op");
+        const char *op = kubemember_text(json_object_array_get_idx(f->body, i), "op");
 
         if (!is(op, "add") && !is(op, "replace") && !is(op, "remove"))
             return true;
@@ -199,7 +185,7 @@ static const char *secrets(const struct builtin_facts *f)
     if (f->apply && !f->forced)
         return "server-side apply of a Secret tells by its conflicts whether a value is the one "
                "stored; say --force-conflicts";
-    if (is(text_of(f->body, "type"), "kubernetes.io/service-account-token"))
+    if (is(kubemember_text(f->body, "type"), "kubernetes.io/service-account-token"))
         return "a token of a service account would lead around the guard";
     if (kubebody_any(f->body, is_masked, NULL))
         return "the body has masked values, which would overwrite the real ones";
@@ -219,7 +205,7 @@ static const char *kinds_of_policies(const struct builtin_facts *f)
         !writes(a))
         return NULL;
     if (is(a->verb, "create"))
-        return is(text_of(member(f->body, "spec"), "group"), suffix + 1) ? why : NULL;
+        return is(kubemember_text(kubemember(f->body, "spec"), "group"), suffix + 1) ? why : NULL;
     return n == 0 || (n >= m && is(a->name + n - m, suffix)) ? why : NULL;
 }
 
@@ -339,11 +325,11 @@ static const char *risk_in_paths(struct json_object *patch)
 {
     for (size_t i = 0; i < json_object_array_length(patch); i++) {
         struct json_object *e = json_object_array_get_idx(patch, i);
-        const char *why = risk_in_pointer(text_of(e, "path"));
+        const char *why = risk_in_pointer(kubemember_text(e, "path"));
 
         if (why)
             return why;
-        if (is(text_of(e, "op"), "copy") || is(text_of(e, "op"), "move"))
+        if (is(kubemember_text(e, "op"), "copy") || is(kubemember_text(e, "op"), "move"))
             return "it copies or moves parts that are not in the patch";
     }
     return NULL;

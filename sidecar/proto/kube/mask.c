@@ -3,6 +3,7 @@
  */
 #include "mask.h"
 
+#include "member.h"
 #include "quote.h"
 
 #include <errno.h>
@@ -61,22 +62,6 @@ bool kubemask_idle(const struct kubemask *m)
     return !m->secrets && m->n_rules == 0 && !m->detectors;
 }
 
-static struct json_object *member(struct json_object *o, const char *key)
-{
-    struct json_object *found = NULL;
-
-    return json_object_is_type(o, json_type_object) && json_object_object_get_ex(o, key, &found)
-               ? found
-               : NULL;
-}
-
-static const char *text_of(struct json_object *o, const char *key)
-{
-    struct json_object *v = member(o, key);
-
-    return json_object_is_type(v, json_type_string) ? json_object_get_string(v) : "";
-}
-
 /* ---- replacing ---- */
 
 /* A string becomes another; what else there is becomes a string. */
@@ -106,7 +91,7 @@ static int redact_members(struct kubemask *m, struct json_object *o, const char 
 /* data of an object: all of it, whatever it is. A shape that it should not have is removed. */
 static int redact_map(struct kubemask *m, struct json_object *o, const char *key, const char *with)
 {
-    struct json_object *map = member(o, key);
+    struct json_object *map = kubemember(o, key);
 
     if (!map)
         return 0;
@@ -186,9 +171,9 @@ static int redact_path(struct kubemask *m, struct json_object *o, const char *pa
 
 static int redact_variable(struct kubemask *m, const struct kube_mask *rule, struct json_object *e)
 {
-    struct json_object *value = member(e, "value");
+    struct json_object *value = kubemember(e, "value");
 
-    if (!value || !policy_kube_mask_env(rule, text_of(e, "name")))
+    if (!value || !policy_kube_mask_env(rule, kubemember_text(e, "name")))
         return 0;
     return redact(m, e, "value", value, MASK_REDACTED);
 }
@@ -309,7 +294,7 @@ static int mask_annotation(struct kubemask *m, struct json_object *o, bool secre
 {
     bool copy = is_copy(key, json_object_get_string(value), secret);
     /* Every Secret has a type. Without the rest it cannot be seen what an annotation repeats. */
-    bool bare = secret && !m->copied && !member(o, "type") && !member(o, "data");
+    bool bare = secret && !m->copied && !kubemember(o, "type") && !kubemember(o, "data");
     int rc = 0;
 
     if (copy && !bare && !m->copied)
@@ -324,7 +309,7 @@ static int mask_annotation(struct kubemask *m, struct json_object *o, bool secre
 /* Before the values themselves go: a Secret's annotations must not repeat them. */
 static int mask_annotations(struct kubemask *m, struct json_object *o, bool secret)
 {
-    struct json_object *all = member(member(o, "metadata"), "annotations");
+    struct json_object *all = kubemember(kubemember(o, "metadata"), "annotations");
     int rc = 0;
 
     if (!json_object_is_type(all, json_type_object))
@@ -341,7 +326,7 @@ static int mask_annotations(struct kubemask *m, struct json_object *o, bool secr
 
 static void drop_managed_fields(struct json_object *o)
 {
-    struct json_object *meta = member(o, "metadata");
+    struct json_object *meta = kubemember(o, "metadata");
 
     if (json_object_is_type(meta, json_type_object))
         json_object_object_del(meta, "managedFields");
@@ -359,10 +344,11 @@ static int mask_secret(struct kubemask *m, struct json_object *o)
 
 static int apply_rule(struct kubemask *m, const struct kube_mask *rule, struct json_object *o)
 {
-    struct json_object *meta = member(m->copied ? m->copied : o, "metadata");
+    struct json_object *meta = kubemember(m->copied ? m->copied : o, "metadata");
     int rc = 0;
 
-    if (!policy_kube_mask_covers(rule, text_of(meta, "namespace"), text_of(meta, "name")))
+    if (!policy_kube_mask_covers(rule, kubemember_text(meta, "namespace"),
+                                 kubemember_text(meta, "name")))
         return 0;
     if (rule->fields) /* keys of lists are values of elements: k:{"ip":"10.0.0.1"} */
         drop_managed_fields(o);
@@ -380,7 +366,7 @@ static int apply_rule(struct kubemask *m, const struct kube_mask *rule, struct j
 
 static int mask_one(struct kubemask *m, struct json_object *o)
 {
-    bool secret = m->secrets || strcmp(text_of(o, "kind"), "Secret") == 0, quoted = false;
+    bool secret = m->secrets || strcmp(kubemember_text(o, "kind"), "Secret") == 0, quoted = false;
     int rc = m->quotes ? kubequote_withhold(o, &quoted) : 0;
 
     m->masked += quoted;
@@ -400,7 +386,8 @@ static int mask_list(struct kubemask *m, struct json_object *list)
     for (size_t i = 0; json_object_is_type(list, json_type_array) &&
                        i < json_object_array_length(list) && rc == 0;
          i++) {
-        struct json_object *e = json_object_array_get_idx(list, i), *inner = member(e, "object");
+        struct json_object *e = json_object_array_get_idx(list, i),
+                           *inner = kubemember(e, "object");
 
         rc = mask_one(m, e);
         if (rc == 0 && inner)
@@ -412,13 +399,13 @@ static int mask_list(struct kubemask *m, struct json_object *list)
 /* An event of a watch and a row of a table have the object inside; a table as an event has rows. */
 int kubemask_object(struct kubemask *m, struct json_object *o)
 {
-    struct json_object *inner = member(o, "object");
+    struct json_object *inner = kubemember(o, "object");
     int rc = mask_one(m, o);
 
     if (rc == 0)
-        rc = mask_list(m, member(o, "items"));
+        rc = mask_list(m, kubemember(o, "items"));
     if (rc == 0)
-        rc = mask_list(m, member(o, "rows"));
+        rc = mask_list(m, kubemember(o, "rows"));
     if (rc == 0 && inner)
         rc = kubemask_object(m, inner);
     return rc;

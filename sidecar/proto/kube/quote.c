@@ -3,6 +3,7 @@
  */
 #include "quote.h"
 
+#include "member.h"
 #include "mask.h"
 #include "src-common/buffer.h"
 
@@ -12,22 +13,6 @@
 #include <string.h>
 
 #define SHORTEST 4 /* shorter values are everywhere */
-
-static struct json_object *member(struct json_object *o, const char *key)
-{
-    struct json_object *found = NULL;
-
-    return json_object_is_type(o, json_type_object) && json_object_object_get_ex(o, key, &found)
-               ? found
-               : NULL;
-}
-
-static const char *text_of(struct json_object *o, const char *key)
-{
-    struct json_object *v = member(o, key);
-
-    return json_object_is_type(v, json_type_string) ? json_object_get_string(v) : "";
-}
 
 /* ---- messages ---- */
 
@@ -71,7 +56,8 @@ static int withhold_causes(struct json_object *causes, struct buffer *out)
 
         if (!json_object_is_type(c, json_type_object))
             return json_object_array_del_idx(causes, i, 1) == 0 ? 0 : -ENOMEM;
-        buffer_printf(out, "%.200s: %.60s; ", text_of(c, "field"), text_of(c, "reason"));
+        buffer_printf(out, "%.200s: %.60s; ", kubemember_text(c, "field"),
+                      kubemember_text(c, "reason"));
         rc = json_object_object_add(c, "message",
                                     json_object_new_string("withheld: it may quote masked values"));
     }
@@ -84,13 +70,14 @@ int kubequote_withhold(struct json_object *o, bool *ret_changed)
     int rc;
 
     *ret_changed = false;
-    if (strcmp(text_of(o, "kind"), "Status") != 0 || strcmp(text_of(o, "status"), "Success") == 0 ||
-        names_only(text_of(o, "reason")))
+    if (strcmp(kubemember_text(o, "kind"), "Status") != 0 ||
+        strcmp(kubemember_text(o, "status"), "Success") == 0 ||
+        names_only(kubemember_text(o, "reason")))
         return 0;
     *ret_changed = true;
     buffer_init(&text, (size_t)1 << 20);
-    buffer_printf(&text, "the API server refuses it (%.60s): ", text_of(o, "reason"));
-    rc = withhold_causes(member(member(o, "details"), "causes"), &text);
+    buffer_printf(&text, "the API server refuses it (%.60s): ", kubemember_text(o, "reason"));
+    rc = withhold_causes(kubemember(kubemember(o, "details"), "causes"), &text);
     buffer_printf(&text, "its message is withheld, because it may quote masked values");
     if (rc == 0 && text.failed)
         rc = -ENOMEM;
@@ -139,7 +126,8 @@ static bool repeats(struct bytes text, const char *base64, size_t n)
 
 bool kubequote_repeats(struct json_object *secret, struct bytes t)
 {
-    struct json_object *data = member(secret, "data"), *clear = member(secret, "stringData");
+    struct json_object *data = kubemember(secret, "data"),
+                       *clear = kubemember(secret, "stringData");
 
     if (json_object_is_type(data, json_type_object)) {
         json_object_object_foreach(data, key, value)
