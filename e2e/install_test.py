@@ -172,8 +172,9 @@ def test_a_bundle_that_was_reset_comes_back(chaperone, agents):
 
 def scale(n):
     kubectl("scale", "deployment/chaperone-webhook", f"--replicas={n}", namespace=SYSTEM)
-    wait_for(lambda: len([p for p in get("pods", namespace=SYSTEM) if support.condition(p, "Ready") == "True"]) == n,
-             90, f"{n} ready replicas")
+    # Those that are going count until they are gone: a replica answers on the connections it has for as long as it drains.
+    wait_for(lambda: [support.condition(p, "Ready") for p in get("pods", namespace=SYSTEM)] == ["True"] * n,
+             90, f"{n} ready replicas and no other")
 
 
 def test_without_the_webhook_the_walls_stand(chaperone, agents, namespace):
