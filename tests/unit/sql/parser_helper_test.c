@@ -5,6 +5,10 @@
 
 #include "parser_fixture.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
 static void poll_pause(void)
 {
     poll(NULL, 0, 5);
@@ -117,12 +121,30 @@ static void test_silent_helper_is_replaced(void **state)
     assert_true(parser_helper_pid(parser) != before);
 }
 
+/* Whether the helper's socket, the only one here that anything is written to, holds bytes that
+ * nobody has read: a statement is on its way to a helper that does not take it. */
+static bool statement_is_sent(void)
+{
+    for (int fd = 3; fd < 256; fd++) {
+        int domain = 0, unread = 0;
+        socklen_t len = sizeof domain;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX &&
+            ioctl(fd, SIOCOUTQ, &unread) == 0 && unread > 0)
+            return true;
+    }
+    return false;
+}
+
 static pid_t to_be_killed;
 
-static void *kill_later(void *unused)
+static void *kill_when_sent(void *ret_sent)
 {
-    (void)unused;
-    poll(NULL, 0, 300);
+    uint64_t until_ms = clock_mono_ms() + PARSER_DEADLINE_MS;
+    bool *sent = ret_sent;
+
+    while (!(*sent = statement_is_sent()) && clock_mono_ms() < until_ms)
+        poll_pause();
     kill(to_be_killed, SIGKILL);
     return NULL;
 }
@@ -133,15 +155,18 @@ static void test_crash_costs_one_statement(void **state)
     pid_t before = live_helper();
     struct error err = {0};
     struct json_object *tree = NULL;
+    bool sent = false;
     pthread_t thread;
     int r;
 
     (void)state;
     stop_helper(before);
+    assert_false(statement_is_sent());
     to_be_killed = before;
-    assert_int_equal(pthread_create(&thread, NULL, kill_later, NULL), 0);
+    assert_int_equal(pthread_create(&thread, NULL, kill_when_sent, &sent), 0);
     r = sql_parser_parse(parser, BYTES("select 1"), &tree, &err);
     pthread_join(thread, NULL);
+    assert_true(sent);
     assert_int_equal(r, -E2BIG);
     assert_null(tree);
     assert_non_null(strstr(err.text, "crashed"));
