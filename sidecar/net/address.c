@@ -80,31 +80,40 @@ bool address_equal(const struct sockaddr *a, const struct sockaddr *b, bool with
            ((struct sockaddr_in *)&ub)->sin_addr.s_addr;
 }
 
+/* 1 to 65535 in digits; else 0. */
+static uint16_t parse_port(const char *text)
+{
+    size_t n = strspn(text, "0123456789");
+    unsigned long port = strtoul(text, NULL, 10);
+
+    return n > 0 && n < 10 && !text[n] && port <= 65535 ? (uint16_t)port : 0;
+}
+
 int address_parse(const char *text, struct sockaddr_storage *ret, struct error *err)
 {
-    struct sockaddr_in6 *six = (void *)ret;
-    struct sockaddr_in *four = (void *)ret;
+    struct sockaddr_storage a = {0};
+    struct sockaddr_in6 *six = (void *)&a;
+    struct sockaddr_in *four = (void *)&a;
     const char *colon = strrchr(text, ':');
-    char host[ADDRESS_TEXT_LEN], *end;
-    unsigned long port = colon ? strtoul(colon + 1, &end, 10) : 0;
     size_t len = colon ? (size_t)(colon - text) : 0;
+    bool bracketed = len >= 2 && text[0] == '[' && text[len - 1] == ']';
+    char host[ADDRESS_TEXT_LEN];
+    uint16_t port = colon ? parse_port(colon + 1) : 0;
 
-    memset(ret, 0, sizeof *ret);
-    if (!colon || len == 0 || len >= sizeof host || !colon[1] || *end || port == 0 || port > 65535)
+    if (len == 0 || len >= sizeof host || port == 0)
         return error_set(err, -EINVAL, "'%s' is not ADDR:PORT (or [ADDR6]:PORT)", text);
-    if (text[0] == '[' && text[len - 1] == ']')
-        snprintf(host, sizeof host, "%.*s", (int)len - 2, text + 1);
-    else
-        snprintf(host, sizeof host, "%.*s", (int)len, text);
-    if (inet_pton(AF_INET, host, &four->sin_addr) == 1) {
+    snprintf(host, sizeof host, "%.*s", (int)(bracketed ? len - 2 : len), text + bracketed);
+    if (!bracketed && inet_pton(AF_INET, host, &four->sin_addr) == 1) {
         four->sin_family = AF_INET;
-        four->sin_port = htons((uint16_t)port);
-    } else if (inet_pton(AF_INET6, host, &six->sin6_addr) == 1) {
+        four->sin_port = htons(port);
+    } else if (bracketed && inet_pton(AF_INET6, host, &six->sin6_addr) == 1) {
         six->sin6_family = AF_INET6;
-        six->sin6_port = htons((uint16_t)port);
+        six->sin6_port = htons(port);
     } else {
-        return error_set(err, -EINVAL, "'%s' is not a numeric address", host);
+        return error_set(err, -EINVAL, "'%s' is not a numeric address%s", host,
+                         !bracketed && strchr(host, ':') ? " (IPv6 ones stand in brackets)" : "");
     }
+    *ret = a;
     return 0;
 }
 
@@ -142,21 +151,24 @@ static struct resolved *slot_of(const char *name)
     return &names[h % NAME_SLOTS];
 }
 
-static void remember(const char *name)
+/* Keeps what the name stands for now, and says whether the address is among it. */
+static bool look_up(const struct sockaddr *a, const char *name)
 {
+    struct resolved now = {.until_ms = clock_mono_ms() + NAME_FRESH_MS};
     struct addrinfo *list = resolve(name, 0);
-    struct resolved *r;
+    bool found = false;
 
-    pthread_mutex_lock(&names_lock);
-    r = slot_of(name);
-    snprintf(r->name, sizeof r->name, "%s", name);
-    r->until_ms = clock_mono_ms() + NAME_FRESH_MS;
-    r->n = 0;
-    for (struct addrinfo *i = list; i && r->n < NAME_ADDRESSES; i = i->ai_next)
-        memcpy(&r->addresses[r->n++], i->ai_addr, i->ai_addrlen);
-    pthread_mutex_unlock(&names_lock);
+    snprintf(now.name, sizeof now.name, "%s", name);
+    for (struct addrinfo *i = list; i && now.n < NAME_ADDRESSES; i = i->ai_next) {
+        memcpy(&now.addresses[now.n++], i->ai_addr, i->ai_addrlen);
+        found = found || address_equal(a, i->ai_addr, false);
+    }
     if (list)
         freeaddrinfo(list);
+    pthread_mutex_lock(&names_lock);
+    *slot_of(name) = now;
+    pthread_mutex_unlock(&names_lock);
+    return found;
 }
 
 bool address_is_name(const struct sockaddr *a, const char *name)
@@ -168,14 +180,10 @@ bool address_is_name(const struct sockaddr *a, const char *name)
         return false;
     pthread_mutex_lock(&names_lock);
     fresh = strcmp(r->name, name) == 0 && clock_mono_ms() < r->until_ms;
-    pthread_mutex_unlock(&names_lock);
-    if (!fresh)
-        remember(name);
-    pthread_mutex_lock(&names_lock);
-    for (size_t i = 0; strcmp(r->name, name) == 0 && i < r->n && !found; i++)
+    for (size_t i = 0; fresh && i < r->n && !found; i++)
         found = address_equal(a, (struct sockaddr *)&r->addresses[i], false);
     pthread_mutex_unlock(&names_lock);
-    return found;
+    return fresh ? found : look_up(a, name);
 }
 
 /* ---- connecting ---- */

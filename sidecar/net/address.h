@@ -17,7 +17,7 @@ void address_host_text(const struct sockaddr *a, char out[static ADDRESS_TEXT_LE
 uint16_t address_port(const struct sockaddr *a);
 socklen_t address_len(const struct sockaddr *a);
 bool address_equal(const struct sockaddr *a, const struct sockaddr *b, bool with_port);
-/* "ADDR:PORT", "[ADDR6]:PORT"; numeric. */
+/* "ADDR:PORT", "[ADDR6]:PORT"; numeric. -EINVAL. */
 int address_parse(const char *text, struct sockaddr_storage *ret, struct error *err) MUST_CHECK;
 
 /* Whether the DNS name resolves to that address now. Blocks (getaddrinfo); answers are kept for
