@@ -94,6 +94,31 @@ static void refuse(struct sshfile *f, struct channel *c, uint32_t id, enum sftp_
     sftpwire_add_status(&c->out.ready, id, code, why);
 }
 
+struct refusal {
+    enum sftp_status code;
+    const char *path, *why;
+};
+
+/* By no rule, but because it makes no sense or is not known. */
+static enum step refuse_own(struct sshfile *f, struct channel *c, const struct sftp_request *q,
+                            struct refusal no)
+{
+    struct sshrelay *r = c->relay;
+    char text[200], line[300];
+
+    if (q->op)
+        snprintf(text, sizeof text, "%s %.150s", q->op->name, no.path);
+    else
+        snprintf(text, sizeof text, "message %u %.*s", q->type,
+                 (int)min_size(q->extension.len, 100), (const char *)q->extension.p);
+    journal_statement(r, ++r->n, "sftp", bytes_str(text), NULL, no.why);
+    journal_decision(r, r->n, "sftp", NULL, no.why);
+    snprintf(line, sizeof line, "chaperone: denied: %s (request %s/%u)", no.why, r->session->id,
+             r->n);
+    refuse(f, c, q->id, no.code, line);
+    return STEP_DONE;
+}
+
 static void journal_op(struct channel *c, const struct op *op, const struct decision *d,
                        const char *why)
 {
@@ -109,13 +134,14 @@ static void journal_op(struct channel *c, const struct op *op, const struct deci
 
 /* ---- one operation on paths ---- */
 
+/* Without WRITE servers open for reading, also what they create or truncate. */
 static unsigned open_access(uint32_t flags)
 {
-    unsigned access = flags & 1 ? SSH_ACCESS_READ : 0;
+    unsigned access = flags & FXF_READ || !(flags & FXF_WRITE) ? SSH_ACCESS_READ : 0;
 
-    if (flags & (2 | 4 | 8 | 16))
+    if (flags & (FXF_WRITE | FXF_APPEND | FXF_CREAT | FXF_TRUNC))
         access |= SSH_ACCESS_WRITE;
-    return access ? access : SSH_ACCESS_READ;
+    return access;
 }
 
 static int set_path(struct sshfile *f, struct op *op, unsigned i, struct bytes path,
@@ -178,8 +204,7 @@ static enum step begin_op(struct sshfile *f, struct channel *c, const struct sft
                       .n = ++c->relay->n};
     if (set_paths(f, op, q) != 0) {
         op->active = false;
-        refuse(f, c, q->id, FX_FAILURE, "the path is too long");
-        return STEP_DONE;
+        return refuse_own(f, c, q, (struct refusal){FX_FAILURE, "", "the path is too long"});
     }
     for (unsigned i = 0; i < op->n_paths; i++) {
         if (!ask_where(f, c, op, i))
@@ -188,15 +213,17 @@ static enum step begin_op(struct sshfile *f, struct channel *c, const struct sft
     return STEP_WAIT;
 }
 
-/* The target has answered: the full name of a folder or of the whole path; empty: it has none. */
-void sshfile_resolved(struct sshfile *f, unsigned i, struct bytes path)
+/* The target has answered: the full name of a folder or of the whole path. */
+void sshfile_resolved(struct sshfile *f, unsigned i, struct bytes path, enum sftp_status status)
 {
     struct op *op = &f->op;
     const char *last = strrchr(op->path[i], '/');
 
     op->waits--;
-    if (path.len == 0 || path.len + strlen(op->path[i]) + 2 >= SFTPWIRE_PATH)
+    if (path.len == 0 || path.len + strlen(op->path[i]) + 2 >= SFTPWIRE_PATH) {
+        op->nowhere = status;
         return;
+    }
     snprintf(op->resolved[i], SFTPWIRE_PATH, "%.*s", (int)path.len, (const char *)path.p);
     if (!op->follow && last && last[1])
         snprintf(op->resolved[i] + path.len, SFTPWIRE_PATH - path.len, "%s%s",
@@ -235,7 +262,7 @@ static enum step send_op(struct sshfile *f, struct channel *c, const struct sftp
         return STEP_BAD;
     if (q->type == FXP_OPEN || q->type == FXP_OPENDIR) {
         p->path = strdup(op->path[0]);
-        p->writable = op->access[0] & SSH_ACCESS_WRITE;
+        p->access = op->access[0];
         p->directory = q->type == FXP_OPENDIR;
         p->n = op->n;
     }
@@ -259,6 +286,19 @@ static enum step refuse_op(struct sshfile *f, struct channel *c, uint32_t id, co
     return STEP_DONE;
 }
 
+/* What the target does not follow to its end it may open all the same: OpenSSH gives up after
+ * fewer links than the kernel. So the operation ends here, with what the target said. */
+static enum step stop_op(struct sshfile *f, struct channel *c, uint32_t id)
+{
+    static const char why[] =
+        "the target does not say where the path leads: nothing is done with it";
+
+    journal_error(c->relay, f->op.n, why, true);
+    refuse(f, c, id, f->op.nowhere, "chaperone: the target knows no such path");
+    f->op.active = false;
+    return STEP_DONE;
+}
+
 static enum step judge_op(struct sshfile *f, struct channel *c, const struct sftp_request *q)
 {
     struct op *op = &f->op;
@@ -268,6 +308,8 @@ static enum step judge_op(struct sshfile *f, struct channel *c, const struct sft
     if (!is_home(f, q))
         judge_paths(c, op, &d);
     journal_op(c, op, &d, d.verdict == VERDICT_ALLOW ? NULL : d.reason);
+    if (op->nowhere && d.verdict != VERDICT_DENY)
+        return stop_op(f, c, q->id);
     if (d.verdict == VERDICT_ALLOW)
         return send_op(f, c, q);
     if (d.verdict == VERDICT_DENY) {
@@ -342,19 +384,25 @@ static enum step read_op(struct sshfile *f, struct channel *c, const struct sftp
     return STEP_DONE;
 }
 
+static enum step refuse_handle(struct sshfile *f, struct channel *c, const struct sftp_request *q,
+                               enum sftp_status code, const char *why)
+{
+    struct handle *h = sshfile_handle(f, q->handle);
+
+    return refuse_own(f, c, q, (struct refusal){code, h ? h->path : "", why});
+}
+
 static enum step handle_op(struct sshfile *f, struct channel *c, const struct sftp_request *q)
 {
     struct handle *h = sshfile_handle(f, q->handle);
     struct pending *p;
 
-    if (!h) {
-        refuse(f, c, q->id, FX_FAILURE, "chaperone: no such handle");
-        return STEP_DONE;
-    }
-    if (q->op->writes && !h->writable) {
-        refuse(f, c, q->id, FX_PERMISSION_DENIED, "chaperone: not opened for writing");
-        return STEP_DONE;
-    }
+    if (!h)
+        return refuse_handle(f, c, q, FX_FAILURE, "no such handle");
+    if (q->op->access & ~h->access)
+        return refuse_handle(f, c, q, FX_PERMISSION_DENIED,
+                             q->op->access & SSH_ACCESS_WRITE ? "not opened for writing"
+                                                              : "not opened for reading");
     p = add_pending(f, q->id, q->type);
     if (!p)
         return STEP_BAD;
@@ -389,19 +437,6 @@ static enum step init(struct sshfile *f, struct channel *c, const struct sftp_re
     return STEP_DONE;
 }
 
-static enum step unknown_op(struct sshfile *f, struct channel *c, const struct sftp_request *q)
-{
-    struct sshrelay *r = c->relay;
-    char text[160];
-
-    snprintf(text, sizeof text, "message %u %.*s", q->type, (int)min_size(q->extension.len, 100),
-             (const char *)q->extension.p);
-    journal_statement(r, ++r->n, "sftp", bytes_str(text), NULL,
-                      "an operation that the guard does not know");
-    refuse(f, c, q->id, FX_OP_UNSUPPORTED, "chaperone: unknown operation");
-    return STEP_DONE;
-}
-
 /* The version has been agreed on and the home folder is known. */
 static bool ready(struct sshfile *f, struct channel *c)
 {
@@ -413,7 +448,11 @@ static bool ready(struct sshfile *f, struct channel *c)
 static enum step take_request(struct sshfile *f, struct channel *c, const struct sftp_request *q)
 {
     if (!q->op)
-        return f->greeted ? unknown_op(f, c, q) : STEP_BAD;
+        return f->greeted
+                   ? refuse_own(f, c, q,
+                                (struct refusal){FX_OP_UNSUPPORTED, "",
+                                                 "an operation that the guard does not know"})
+                   : STEP_BAD;
     if (q->op->shape == SHAPE_INIT)
         return init(f, c, q);
     if (!f->greeted)

@@ -17,14 +17,16 @@ enum step { STEP_BAD = 0, STEP_DONE, STEP_WAIT };
 struct handle {
     uint8_t name[256];
     size_t name_len;
-    char *path; /* NULL: unused */
-    bool writable, directory;
+    char *path;      /* NULL: unused */
+    unsigned access; /* what was permitted when it was opened */
+    bool directory;
     uint32_t n; /* statement that opened it */
     uint64_t read, written;
 };
 
 struct pending { /* a request that the target has not answered */
-    bool used, mine, writable, directory;
+    bool used, mine, directory;
+    unsigned access; /* of what is being opened */
     uint8_t type;
     uint32_t id, n;
     int which;  /* mine: path of the operation, or SSHFILE_HOME */
@@ -40,6 +42,7 @@ struct op { /* the operation on paths at the front of what the agent sent */
     unsigned access[2];
     uint32_t n;
     char path[2][SFTPWIRE_PATH], resolved[2][SFTPWIRE_PATH];
+    enum sftp_status nowhere; /* the target's, for a path of which it does not say where it leads */
     char link[SFTPWIRE_PATH]; /* of a symlink: as it was written */
     char why[480];
 };
@@ -59,5 +62,6 @@ struct sshfile {
 
 struct pending *sshfile_pending(struct sshfile *f, uint32_t id);
 struct handle *sshfile_handle(struct sshfile *f, struct bytes name);
-void sshfile_resolved(struct sshfile *f, unsigned i, struct bytes path);
+/* path empty: the target does not say where path i leads, and answers with that status. */
+void sshfile_resolved(struct sshfile *f, unsigned i, struct bytes path, enum sftp_status status);
 void sshfile_set_masks(struct sshfile *f, struct channel *c);

@@ -46,12 +46,26 @@ static struct bytes one_name(struct bytes body)
                : name;
 }
 
+/* Of an answer that should have had a name. */
+static enum sftp_status why_none(struct bytes body)
+{
+    struct cursor c = cursor_over(body);
+    uint8_t type = cursor_u8(&c);
+    uint32_t code;
+
+    cursor_be32(&c);
+    code = cursor_be32(&c);
+    return type == FXP_STATUS && !c.bad && (code == FX_NO_SUCH_FILE || code == FX_PERMISSION_DENIED)
+               ? code
+               : FX_FAILURE;
+}
+
 static bool take_own(struct sshfile *f, const struct pending *p, struct bytes body)
 {
     struct bytes name = one_name(body);
 
     if (p->which != SSHFILE_HOME) {
-        sshfile_resolved(f, (unsigned)p->which, name);
+        sshfile_resolved(f, (unsigned)p->which, name, why_none(body));
         return true;
     }
     if (name.len == 0)
@@ -176,7 +190,7 @@ static int register_handle(struct sshfile *f, struct pending *p, struct bytes bo
             continue;
         *h = (struct handle){.name_len = name.len,
                              .path = take(&p->path),
-                             .writable = p->writable,
+                             .access = p->access,
                              .directory = p->directory,
                              .n = p->n};
         memcpy(h->name, name.p, name.len);

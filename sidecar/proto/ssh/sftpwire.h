@@ -40,6 +40,16 @@ enum sftp_type {
     FXP_EXTENDED_REPLY = 201,
 };
 
+/* pflags of FXP_OPEN */
+enum sftp_flags {
+    FXF_READ = 1,
+    FXF_WRITE = 2,
+    FXF_APPEND = 4,
+    FXF_CREAT = 8,
+    FXF_TRUNC = 16,
+    FXF_EXCL = 32,
+};
+
 enum sftp_status {
     FX_OK = 0,
     FX_EOF = 1,
@@ -67,8 +77,8 @@ struct sftp_op {
     const char *extension; /* of FXP_EXTENDED */
     const char *name;      /* for people */
     enum sftp_shape shape;
-    unsigned access, access2; /* bits of enum ssh_access; of FXP_OPEN by its flags */
-    bool writes;              /* on a handle: it has to be open for writing */
+    /* Bits of enum ssh_access; of FXP_OPEN by its flags, of a handle those it was opened with. */
+    unsigned access, access2;
 };
 
 struct sftp_request {

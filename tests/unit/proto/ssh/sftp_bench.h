@@ -31,8 +31,9 @@ struct bench {
     struct channel channel;
     struct record_spool *spool;
     struct bytes content;        /* of the one file */
-    const char *link, *leads_to; /* what REALPATH answers for it */
-    char operations[64][300];    /* what came to the target, but the guard's questions */
+    const char *link, *leads_to; /* what REALPATH answers for it; leads_to NULL: `nowhere` */
+    enum sftp_status nowhere;
+    char operations[64][300]; /* what came to the target, but the guard's questions */
     size_t n_operations;
     unsigned handles;
     struct bytes names; /* body of the answer to READDIR after its id; p NULL: end of file */
@@ -92,6 +93,34 @@ static inline void bench_stop(struct bench *b)
     if (d)
         closedir(d);
     (void)rmdir(b->dir);
+}
+
+/* Whether a line of the record so far has this in it. */
+static inline bool bench_recorded(struct bench *b, const char *text)
+{
+    static char all[1 << 20];
+    char path[512];
+    struct dirent *e;
+    bool found = false;
+    DIR *d = opendir(b->dir);
+
+    if (record_flush(b->session.record) != 0)
+        abort();
+    while (d && !found && (e = readdir(d))) {
+        FILE *f;
+        size_t n;
+
+        snprintf(path, sizeof path, "%s/%s", b->dir, e->d_name);
+        f = e->d_name[0] == '.' ? NULL : fopen(path, "r");
+        n = f ? fread(all, 1, sizeof all - 1, f) : 0;
+        all[n] = '\0';
+        found = strstr(all, text) != NULL;
+        if (f)
+            fclose(f);
+    }
+    if (d)
+        closedir(d);
+    return found;
 }
 
 /* ---- messages ---- */
@@ -164,7 +193,10 @@ static inline void bench_realpath(struct bench *b, const struct sftp_request *q)
     snprintf(path, sizeof path, "%.*s", (int)q->path.len, (const char *)q->path.p);
     if (strcmp(path, ".") == 0)
         snprintf(path, sizeof path, "/home/x");
-    else if (b->link && strcmp(path, b->link) == 0)
+    else if (b->link && strcmp(path, b->link) == 0 && !b->leads_to) {
+        bench_status(&b->channel.out.raw, q->id, b->nowhere);
+        return;
+    } else if (b->link && strcmp(path, b->link) == 0)
         snprintf(path, sizeof path, "%s", b->leads_to);
     bench_name(&b->channel.out.raw, q->id, path);
 }

@@ -193,9 +193,98 @@ static void test_operations(void **state)
         if (!operations[i].reaches && b.n_operations)
             fail_msg("row %zu (%s): the target got '%s'", i, operations[i].strings[0],
                      b.operations[0]);
-        assert_true(b.session.denied == (status == 3 || status == 8));
+        assert_true(b.session.denied == (status == 3 || status == 4 || status == 8));
+        assert_true(bench_recorded(&b, "\"type\":\"decision\"") == (b.session.denied > 0));
         bench_stop(&b);
         free(policy);
+    }
+}
+
+/* ---- where the target does not say where a path leads ---- */
+
+static void test_paths_that_lead_nowhere(void **state)
+{
+    static const uint8_t types[] = {FXP_OPEN,     FXP_STAT,     FXP_SETSTAT, FXP_OPENDIR,
+                                    FXP_REALPATH, FXP_REMOVE,   FXP_MKDIR,   FXP_RMDIR,
+                                    FXP_LSTAT,    FXP_READLINK, FXP_RENAME,  FXP_SYMLINK};
+    static const uint32_t codes[][2] = {{FX_NO_SUCH_FILE, FX_NO_SUCH_FILE},
+                                        {FX_PERMISSION_DENIED, FX_PERMISSION_DENIED},
+                                        {FX_FAILURE, FX_FAILURE},
+                                        {FX_OK, FX_FAILURE},
+                                        {FX_EOF, FX_FAILURE},
+                                        {0x80000002u, FX_FAILURE}};
+    static struct bench b;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(types) * ARRAY_LEN(codes); i++) {
+        uint8_t type = types[i / ARRAY_LEN(codes)];
+        bool follows = type != FXP_REMOVE && type != FXP_MKDIR && type != FXP_RMDIR &&
+                       type != FXP_LSTAT && type != FXP_READLINK;
+        bool two = type == FXP_RENAME || type == FXP_SYMLINK;
+
+        bench_start(&b, BENCH_POLICY(FILES));
+        b.link = follows && !two ? "/srv/d/l" : "/srv/d";
+        b.nowhere = codes[i % ARRAY_LEN(codes)][0];
+        greet(&b);
+        add_request(&b.channel.in.raw, type, 7,
+                    two ? STRINGS("/srv/x/y", "/srv/d/l") : STRINGS("/srv/d/l"),
+                    type == FXP_OPEN                           ? TAIL(open_read)
+                    : type == FXP_SETSTAT || type == FXP_MKDIR ? TAIL(no_attributes)
+                                                               : NO_TAIL);
+        bench_turn(&b);
+        if (status_of(&b) != (int)codes[i % ARRAY_LEN(codes)][1] || b.n_operations)
+            fail_msg("message %u: status %d, the target got %zu", type, status_of(&b),
+                     b.n_operations);
+        assert_true(bench_recorded(&b, "does not say where the path leads"));
+        assert_int_equal(b.channel.state, CHANNEL_RUNNING);
+        bench_stop(&b);
+    }
+}
+
+/* ---- what a file is opened for ---- */
+
+static void test_access_of_flags(void **state)
+{
+    static const struct {
+        uint8_t flags;
+        bool read, write; /* what it takes */
+    } rows[] = {
+        {0, true, false},
+        {FXF_READ, true, false},
+        {FXF_WRITE, false, true},
+        {FXF_CREAT, true, true},
+        {FXF_APPEND, true, true},
+        {FXF_TRUNC, true, true},
+        {FXF_EXCL, true, false},
+        {FXF_WRITE | FXF_CREAT, false, true},
+        {FXF_WRITE | FXF_TRUNC | FXF_APPEND, false, true},
+        {FXF_READ | FXF_WRITE, true, true},
+        {FXF_READ | FXF_CREAT, true, true},
+        {FXF_READ | FXF_TRUNC, true, true},
+    };
+    static const char *const access[] = {"read", "write", "read, write", "delete"};
+    static struct bench b;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows) * ARRAY_LEN(access); i++) {
+        size_t a = i % ARRAY_LEN(access);
+        bool read = a == 0 || a == 2, write = a == 1 || a == 2;
+        bool may = (read || !rows[i / 4].read) && (write || !rows[i / 4].write);
+        uint8_t tail[8] = {[3] = rows[i / 4].flags};
+        char policy[1000];
+
+        snprintf(policy, sizeof policy,
+                 BENCH_POLICY("  - {name: f, action: Allow, ssh: {requests: [sftp], paths: "
+                              "[/srv/**], access: [%s]}}\n"),
+                 access[a]);
+        bench_start(&b, policy);
+        greet(&b);
+        add_request(&b.channel.in.raw, FXP_OPEN, 7, STRINGS("/srv/a"), TAIL(tail));
+        bench_turn(&b);
+        if (status_of(&b) != (may ? -1 : FX_PERMISSION_DENIED) || b.n_operations != may)
+            fail_msg("flags %u with access %s: status %d", rows[i / 4].flags, access[a],
+                     status_of(&b));
+        bench_stop(&b);
     }
 }
 
@@ -474,6 +563,19 @@ static void test_impatient_agents(void **state)
     bench_turn(&b);
     assert_int_equal(status_of(&b), FX_PERMISSION_DENIED);
     assert_int_equal(b.n_operations, 0);
+    assert_true(bench_recorded(&b, "not opened for writing"));
+    bench_stop(&b);
+
+    bench_start(&b, BENCH_POLICY(FILES)); /* read from what was opened for writing */
+    greet(&b);
+    add_request(&b.channel.in.raw, FXP_OPEN, 1, STRINGS("/srv/a"), TAIL(open_write));
+    bench_turn(&b);
+    buffer_reset(&b.channel.out.ready, 0);
+    b.n_operations = 0;
+    read_at(&b, 2, 0, 10);
+    assert_int_equal(status_of(&b), FX_PERMISSION_DENIED);
+    assert_int_equal(b.n_operations, 0);
+    assert_true(bench_recorded(&b, "not opened for reading"));
     bench_stop(&b);
 }
 
@@ -504,10 +606,11 @@ static void test_many_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_operations),    cmocka_unit_test(test_cut_anywhere),
-        cmocka_unit_test(test_masked_reads),  cmocka_unit_test(test_masked_names),
-        cmocka_unit_test(test_lying_targets), cmocka_unit_test(test_impatient_agents),
-        cmocka_unit_test(test_many_at_once),  cmocka_unit_test(test_names_that_lead_elsewhere),
+        cmocka_unit_test(test_operations),      cmocka_unit_test(test_cut_anywhere),
+        cmocka_unit_test(test_masked_reads),    cmocka_unit_test(test_masked_names),
+        cmocka_unit_test(test_lying_targets),   cmocka_unit_test(test_impatient_agents),
+        cmocka_unit_test(test_many_at_once),    cmocka_unit_test(test_names_that_lead_elsewhere),
+        cmocka_unit_test(test_access_of_flags), cmocka_unit_test(test_paths_that_lead_nowhere),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
