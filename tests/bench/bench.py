@@ -118,6 +118,17 @@ class Bench:
             results[f"{mode} c={clients}"] = self._row(samples)
             self._print_case(f"{mode} c={clients}", results[f"{mode} c={clients}"])
         self.out[name] = results
+        self._print_mean(results)
+
+    @staticmethod
+    def _print_mean(results):
+        """Over all cases: one case's median still swings by 5 % from run to run."""
+        cases = list(results.values())
+        for base in ("to_direct", "to_relay", "to_pgbouncer"):
+            means = {n: statistics.geometric_mean([c[n][base] for c in cases]) for n in cases[0] if base in cases[0][n]}
+            if means:
+                print(f"\n  geometric mean of the {len(cases)} ratios {base.replace('_', ' ')}: "
+                      + ", ".join(f"{n} {v:.2f}" for n, v in means.items()), flush=True)
 
     @staticmethod
     def _row(samples):
