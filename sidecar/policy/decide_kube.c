@@ -197,3 +197,25 @@ bool policy_kube_mask_has_env(const struct kube_mask *m)
 
     return env->n > 0;
 }
+
+static bool same_patterns(const struct array *a, const struct array *b)
+{
+    const struct pattern *p = a->items, *q = b->items;
+    bool same = a->n == b->n;
+
+    for (size_t i = 0; i < a->n && same; i++)
+        same = p[i].kind == q[i].kind &&
+               (p[i].text == q[i].text ||
+                (p[i].text && q[i].text && strcmp(p[i].text, q[i].text) == 0));
+    return same;
+}
+
+bool policy_kube_mask_same(const struct kube_mask *a, const struct kube_mask *b)
+{
+    const char *const *f = a->fields, *const *g = b->fields;
+
+    while (f && g && *f && *g && strcmp(*f, *g) == 0)
+        f++, g++;
+    return !(f && *f) && !(g && *g) && same_patterns(a->env, b->env) &&
+           same_patterns(a->names, b->names) && same_patterns(a->namespaces, b->namespaces);
+}

@@ -231,5 +231,7 @@ size_t policy_kube_masks(const struct policy_view *v, const struct kube_act *act
 bool policy_kube_mask_covers(const struct kube_mask *m, const char *namespace_, const char *name);
 /* Whether the values of an environment variable of that name are masked. */
 bool policy_kube_mask_env(const struct kube_mask *m, const char *variable);
+/* Whether both mask the same. */
+bool policy_kube_mask_same(const struct kube_mask *a, const struct kube_mask *b);
 /* Whether the rule names variables at all. */
 bool policy_kube_mask_has_env(const struct kube_mask *m);

@@ -215,9 +215,9 @@ static int refused(struct kubeguard *g, struct kuberequest *r, const struct deci
 }
 
 /* What policy says may have changed while people thought. */
-static int hold(struct kubeguard *g, struct kuberequest *r, const char *id, bool *ret_go_on)
+static int hold(struct kubeguard *g, struct kuberequest *r, const char *id, uint64_t generation,
+                bool *ret_go_on)
 {
-    uint64_t generation = policy_snapshot_generation(g->session->snapshot);
     enum approval_phase phase = APPROVAL_PENDING;
     char why[600] = "";
     int rc;
@@ -243,14 +243,19 @@ static int hold(struct kubeguard *g, struct kuberequest *r, const char *id, bool
 int kubeguard_ask(struct kubeguard *g, struct kuberequest *r, const struct decision *d,
                   bool *ret_go_on)
 {
+    uint64_t generation = policy_snapshot_generation(g->session->snapshot);
+    /* The decision lives as long; policy may change while the object is fetched. */
+    _cleanup_(policy_view_unref) struct policy_view *view = policy_view_ref(g->view);
     char id[APPROVAL_ID_LEN + 1] = "", why[400];
 
     *ret_go_on = false;
     atomic_fetch_add(&g->session->guard->counters.approvals, 1);
     switch (ask(g, r, d, id)) {
     case APPROVAL_ANSWER_WAIT:
-        return hold(g, r, id, ret_go_on);
+        return hold(g, r, id, generation, ret_go_on);
     case APPROVAL_ANSWER_GRANTED:
+        if (generation != policy_snapshot_generation(g->session->snapshot))
+            return refused(g, r, NULL, "policy has changed meanwhile; ask again");
         kubejournal_approval(g, r->n, id, "Granted");
         *ret_go_on = true;
         return 0;

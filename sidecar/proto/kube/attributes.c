@@ -74,7 +74,7 @@ static bool is_true(const char *value)
 /* The exact value that a field selector asks of metadata.name, or NULL. */
 static const char *selected_name(const char *selector, struct arena *arena)
 {
-    const char *t = selector;
+    const char *t = selector && !strchr(selector, '\\') ? selector : NULL; /* no escapes */
 
     while (t && *t) {
         size_t n = strcspn(t, ",");
@@ -84,8 +84,7 @@ static const char *selected_name(const char *selector, struct arena *arena)
             t[key] == '=') {
             size_t eq = key + 1 + (t[key + 1] == '=');
 
-            if (n > eq && !memchr(t + eq, '\\', n - eq) && !memchr(t + eq, '/', n - eq) &&
-                !memchr(t + eq, '%', n - eq))
+            if (n > eq && !memchr(t + eq, '/', n - eq) && !memchr(t + eq, '%', n - eq))
                 return arena_strndup(arena, t + eq, n - eq);
         }
         t += n + (t[n] == ',');
@@ -183,13 +182,14 @@ static int command(const struct kubepath *p, struct arena *arena, struct kube_ac
     return 0;
 }
 
-static int dry_run(const struct kubepath *p, struct kube_act *a)
+/* Nobody asks what a read or a connection stores: exec runs, whatever dryRun says. */
+static void dry_run(const struct kubepath *p, struct kube_act *a)
 {
+    static const char *const reads[] = {"get", "list", "watch", "connect", NULL};
     size_t n;
     const char *value = kubepath_query(p, "dryRun", &n);
 
-    a->dry_run = n == 1 && strcmp(value, "All") == 0;
-    return 0;
+    a->dry_run = n == 1 && strcmp(value, "All") == 0 && !is_one_of(a->verb, reads);
 }
 
 static int resource_request(const struct kubepath *p, struct reader *r, struct arena *arena,
@@ -209,7 +209,8 @@ static int resource_request(const struct kubepath *p, struct reader *r, struct a
     a->verb = connects(a) ? "connect" : a->api_verb;
     if (rc == 0 && strcmp(a->subresource, "exec") == 0)
         rc = command(p, arena, a);
-    return rc ? rc : dry_run(p, a);
+    dry_run(p, a);
+    return rc;
 }
 
 int attributes_derive(struct bytes method, const struct kubepath *p, struct arena *arena,

@@ -192,6 +192,20 @@ static const char *secrets(const struct builtin_facts *f)
     return NULL;
 }
 
+/* What a Mask rule hides is not taken to where it does not look, nor overwritten. */
+static const char *masked_objects(const struct builtin_facts *f)
+{
+    const struct kube_act *a = f->act;
+
+    if (!f->masked || !f->body || !(is(a->verb, "update") || is(a->verb, "patch")))
+        return NULL;
+    if (asks_values(f))
+        return "a JSON patch of an object with masked values may only add, replace and remove";
+    if (kubebody_any(f->body, is_masked, NULL))
+        return "the body has masked values, which would overwrite the real ones";
+    return NULL;
+}
+
 /* ---- the kinds of policies ---- */
 
 static const char *kinds_of_policies(const struct builtin_facts *f)
@@ -228,6 +242,8 @@ const char *builtin_denies(const struct builtin_facts *f)
         why = namespaces(f);
     if (!why)
         why = secrets(f);
+    if (!why)
+        why = masked_objects(f);
     if (!why)
         why = kinds_of_policies(f);
     return why ? why : guard_container(f);

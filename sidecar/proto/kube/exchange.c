@@ -224,6 +224,7 @@ static int prepare(struct answer *a, struct error *err)
     bool list = act->list && strcmp(act->api_verb, "watch") != 0 && a->head.status < 300;
     int rc = kubemask_init(&a->mask, a->g->view, act, a->g->session->guard->masker);
 
+    a->r->mask = rc ? NULL : &a->mask;
     http_body_init(&a->body, &a->head);
     kubecut_init(&a->cut, list ? KUBECUT_LIST : KUBECUT_VALUES);
     buffer_init(&a->out, 4 * KUBECUT_PIECE_MAX);
@@ -236,6 +237,7 @@ static int prepare(struct answer *a, struct error *err)
 
 static void release(struct answer *a)
 {
+    a->r->mask = NULL;
     kubecut_done(&a->cut);
     kubemask_done(&a->mask);
     detect_stream_free(a->text);

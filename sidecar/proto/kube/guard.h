@@ -29,8 +29,9 @@ struct kuberequest {
     const char *body_text;    /* what is forwarded */
     size_t body_len;
     bool json_patch, websocket;
-    bool spdy;     /* wants to become what is not spoken here */
-    bool protobuf; /* the body is, and was not looked into */
+    bool spdy;                   /* wants to become what is not spoken here */
+    bool protobuf;               /* the body is, and was not looked into */
+    const struct kubemask *mask; /* of the answer that is being relayed; NULL: none is yet */
     uint64_t started_ms;
 };
 

@@ -71,6 +71,26 @@ static void add(struct accept *a, struct bytes element)
     a->some = true;
 }
 
+/* One parameter "as", and that for metadata. The API server takes the last of several. */
+static bool asks_metadata(struct bytes e)
+{
+    static const char *const forms[] = {"as=PartialObjectMetadata", "as=PartialObjectMetadataList"};
+    unsigned n = 0, known = 0;
+
+    while (e.len) {
+        const uint8_t *end = memchr(e.p, ';', e.len);
+        struct bytes param = {e.p, end ? (size_t)(end - e.p) : e.len};
+
+        e.p += param.len + (end != NULL);
+        e.len -= param.len + (end != NULL);
+        while (param.len && (param.p[0] == ' ' || param.p[0] == '\t'))
+            param.p++, param.len--;
+        n += starts(param, "as");
+        known += bytes_eq_str(param, forms[0]) || bytes_eq_str(param, forms[1]);
+    }
+    return n == 1 && known == 1;
+}
+
 static bool visit_range(struct bytes e, void *arg)
 {
     struct accept *a = arg;
@@ -79,11 +99,9 @@ static bool visit_range(struct bytes e, void *arg)
 
     while (type.len && type.p[type.len - 1] == ' ')
         type.len--;
-    if (http_is(type, "application/json")) {
-        static const char metadata[] = "as=PartialObjectMetadata";
-
-        add(a, a->tables || memmem(e.p, e.len, metadata, sizeof metadata - 1) ? e : type);
-    } else if (http_is(type, "*/*") || http_is(type, "application/*"))
+    if (http_is(type, "application/json"))
+        add(a, a->tables || asks_metadata(e) ? e : type);
+    else if (http_is(type, "*/*") || http_is(type, "application/*"))
         add(a, a->any_text ? type : BYTES("application/json"));
     else if (a->any_text && starts(type, "text/"))
         add(a, e);

@@ -67,6 +67,8 @@ void kubeguard_policy_changed(struct kubeguard *g)
     kubeguard_decide(g, &g->running->act, &d);
     if (d.verdict == VERDICT_DENY)
         kubeguard_end(g, "policy has changed: the request is not permitted any more");
+    else if (g->running->mask && !kubemask_same(g->running->mask, g->view, &g->running->act))
+        kubeguard_end(g, "policy has changed: what is masked is not the same any more; ask again");
 }
 
 /* ---- tokens ---- */

@@ -14,13 +14,13 @@
 #define MAX_DEPTH    200
 #define PLAIN        (JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
 
-int kubemask_init(struct kubemask *m, const struct policy_view *v, const struct kube_act *act,
+int kubemask_init(struct kubemask *m, struct policy_view *v, const struct kube_act *act,
                   const struct masker *masker)
 {
     uint32_t detectors = policy_view_detectors(v);
     int rc = 0;
 
-    *m = (struct kubemask){.masker = masker};
+    *m = (struct kubemask){.masker = masker, .view = policy_view_ref(v)};
     m->secrets = !act->group[0] && strcmp(act->resource, "secrets") == 0;
     m->n_rules = policy_kube_masks(v, act, m->rules, KUBEMASK_RULES);
     if (m->n_rules > KUBEMASK_RULES)
@@ -38,6 +38,7 @@ int kubemask_init(struct kubemask *m, const struct policy_view *v, const struct 
 
 void kubemask_done(struct kubemask *m)
 {
+    policy_view_unref(m->view);
     detector_set_unref(m->detectors);
     detect_scratch_free(m->scratch);
     if (m->tokener)
@@ -45,11 +46,27 @@ void kubemask_done(struct kubemask *m)
     *m = (struct kubemask){0};
 }
 
+bool kubemask_same(const struct kubemask *m, const struct policy_view *v,
+                   const struct kube_act *act)
+{
+    struct kube_mask rules[KUBEMASK_RULES];
+    bool same = policy_view_detectors(m->view) == policy_view_detectors(v) &&
+                policy_kube_masks(v, act, rules, KUBEMASK_RULES) == m->n_rules;
+
+    for (unsigned d = 0; d < DETECTOR_COUNT && same; d++)
+        same = m->methods[d] == policy_view_detector_method(v, d);
+    for (size_t i = 0; i < m->n_rules && same; i++)
+        same = policy_kube_mask_same(&m->rules[i], &rules[i]);
+    return same;
+}
+
 bool kubemask_tables(const struct policy_view *v, const struct kube_act *act)
 {
     struct kube_mask rules[KUBEMASK_RULES];
     size_t n = policy_kube_masks(v, act, rules, KUBEMASK_RULES);
 
+    if (n && strchr(act->group, '.')) /* columns of custom kinds may show anything */
+        return false;
     for (size_t i = 0; i < n && n <= KUBEMASK_RULES; i++) {
         if (rules[i].fields)
             return false;
@@ -289,6 +306,13 @@ static bool repeats(const struct kubemask *m, struct json_object *o, struct json
     return kubequote_repeats(o, text) || (m->copied && kubequote_repeats(m->copied, text));
 }
 
+/* What a bookmark says of the watch, and no object of its own: informers wait for it. */
+static bool is_bookmarks(const char *key, struct json_object *value)
+{
+    return strcmp(key, "k8s.io/initial-events-end") == 0 &&
+           strcmp(json_object_get_string(value), "true") == 0;
+}
+
 static int mask_annotation(struct kubemask *m, struct json_object *o, bool secret, const char *key,
                            struct json_object *value)
 {
@@ -316,7 +340,7 @@ static int mask_annotations(struct kubemask *m, struct json_object *o, bool secr
         return 0;
     json_object_object_foreach(all, key, value)
     {
-        if (rc == 0 && json_object_is_type(value, json_type_string))
+        if (rc == 0 && json_object_is_type(value, json_type_string) && !is_bookmarks(key, value))
             rc = mask_annotation(m, o, secret, key, value);
     }
     return rc;

@@ -14,6 +14,7 @@
 #define KUBEMASK_RULES 64
 
 struct kubemask {
+    struct policy_view *view; /* a reference: the rules are in it */
     bool secrets; /* the answer is about Secrets, whatever its objects call themselves */
     bool quotes;  /* a failure may quote what is stored */
     struct kube_mask rules[KUBEMASK_RULES];
@@ -30,11 +31,16 @@ struct kubemask {
 /* What stands for a value in data, where only base64 can stand, and elsewhere. */
 #define KUBEMASK_BASE64 "KioqKg=="
 
-/* What applies to the answers of a request. More rules than KUBEMASK_RULES: -E2BIG. */
-int kubemask_init(struct kubemask *m, const struct policy_view *v, const struct kube_act *act,
+/* What applies to the answers of a request. Takes a reference to v. More rules than KUBEMASK_RULES:
+ * -E2BIG. */
+int kubemask_init(struct kubemask *m, struct policy_view *v, const struct kube_act *act,
                   const struct masker *masker) MUST_CHECK;
+/* Whether the answers of the request would be masked in the same way with that view. */
+bool kubemask_same(const struct kubemask *m, const struct policy_view *v,
+                   const struct kube_act *act);
 void kubemask_done(struct kubemask *m);
-/* Whether Tables may be asked for: their cells show what a path of a Mask rule may name. */
+/* Whether Tables may be asked for: their cells show what a path of a Mask rule may name, and those
+ * of custom kinds anything. */
 bool kubemask_tables(const struct policy_view *v, const struct kube_act *act);
 /* Nothing could be masked: answers may pass unread. */
 bool kubemask_idle(const struct kubemask *m);

@@ -225,6 +225,19 @@ static bool is_forced(const struct kuberequest *r)
     return n == 1 && strcmp(force, "true") == 0;
 }
 
+/* Whether answers about the object would be masked, by a rule of policy. */
+static bool is_masked(const struct kubeguard *g, const struct kube_act *act)
+{
+    struct kube_mask rules[KUBEMASK_RULES];
+    size_t n = policy_kube_masks(g->view, act, rules, KUBEMASK_RULES);
+
+    for (size_t i = 0; i < n && i < KUBEMASK_RULES; i++) {
+        if (policy_kube_mask_covers(&rules[i], act->namespace_, act->name))
+            return true;
+    }
+    return n > KUBEMASK_RULES;
+}
+
 static const char *built_in(struct kubeguard *g, struct kuberequest *r)
 {
     struct builtin_facts f = {.act = &r->act,
@@ -232,6 +245,7 @@ static const char *built_in(struct kubeguard *g, struct kuberequest *r)
                               .json_patch = r->json_patch,
                               .apply = is_apply(r),
                               .forced = is_forced(r),
+                              .masked = is_masked(g, &r->act),
                               .container = kubepath_query(&r->path, "container", NULL),
                               .namespace_ = g->session->guard->agent.namespace_,
                               .snapshot = g->session->snapshot};

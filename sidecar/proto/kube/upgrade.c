@@ -249,6 +249,7 @@ static int prepare(struct tunnel *t)
 {
     int rc = kubemask_init(&t->mask, t->g->view, &t->r->act, t->g->session->guard->masker);
 
+    t->r->mask = rc ? NULL : &t->mask;
     for (int i = 0; i < 2 && rc == 0 && t->mask.detectors && !t->opaque; i++)
         rc = detect_stream_new(t->mask.detectors, &t->text[i]);
     return rc;
@@ -296,6 +297,7 @@ int kubeguard_tunnel(struct kubeguard *g, struct kuberequest *r, struct bytes pr
     (void)kubejournal_flush(g);
     detect_stream_free(t->text[0]);
     detect_stream_free(t->text[1]);
+    r->mask = NULL;
     kubemask_done(&t->mask);
     buffer_wipe(&t->payload);
     buffer_wipe(&t->out);

@@ -56,6 +56,14 @@ static const struct row rows[] = {
      "pods", "", "a", "foo"},
     {"GET", "/api/v1/namespaces/a/pods?fieldSelector=metadata.name%3Dfoo%2Fbar", "list", "", "pods",
      "", "a", ""},
+    {"GET", "/api/v1/pods?watch=T", "watch", "", "pods", "", "", ""},
+    {"GET", "/api/v1/pods?watch=+", "watch", "", "pods", "", "", ""},
+    /* with an escape in it the selector names nobody */
+    {"GET", "/api/v1/pods?fieldSelector=metadata.namespace!%3Da%5C,metadata.name%3Dfoo", "list", "",
+     "pods", "", "", ""},
+    {"GET", "/api/v1/pods?fieldSelector=metadata.name%3Dfo%5Co", "list", "", "pods", "", "", ""},
+    {"DELETE", "/api/v1/namespaces/a/pods?fieldSelector=metadata.name%3Dfoo", "deletecollection",
+     "", "pods", "", "a", ""},
     {"POST", "/api/v1/namespaces/a/pods/foo/exec?command=ls", "connect", "", "pods", "exec", "a",
      "foo"},
     {"GET", "/api/v1/namespaces/a/pods/foo/exec?command=ls", "connect", "", "pods", "exec", "a",
@@ -240,6 +248,31 @@ static void test_command_and_dry_run(void **state)
     arena_done(&a);
 }
 
+/* A rule with dryRun: Only lets nothing read, and nothing run. */
+static void test_what_is_no_dry_run(void **state)
+{
+    static const char *const cases[][2] = {
+        {"GET", "/api/v1/namespaces/a/secrets/s?dryRun=All"},
+        {"GET", "/api/v1/namespaces/a/secrets?dryRun=All"},
+        {"GET", "/api/v1/namespaces/a/secrets?watch=1&dryRun=All"},
+        {"POST", "/api/v1/namespaces/a/pods/b/exec?command=sh&dryRun=All"},
+        {"POST", "/api/v1/namespaces/a/services/b/proxy/x?dryRun=All"},
+        {"DELETE", "/api/v1/namespaces/a/pods/b?dryRun="},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct kube_act act;
+        struct arena a;
+
+        arena_init(&a, 1 << 20);
+        assert_int_equal(derive(cases[i][0], cases[i][1], &a, &act), 0);
+        if (act.dry_run)
+            fail_msg("%s %s", cases[i][0], cases[i][1]);
+        arena_done(&a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +281,7 @@ int main(void)
         cmocka_unit_test(test_methods),
         cmocka_unit_test(test_non_resource),
         cmocka_unit_test(test_command_and_dry_run),
+        cmocka_unit_test(test_what_is_no_dry_run),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -188,6 +188,38 @@ static void test_denials(void **state)
     policy_snapshot_unref(s);
 }
 
+/* Objects that a Mask rule may concern. */
+static void test_masked_objects(void **state)
+{
+    static const struct row masked[] = {
+        {"PATCH", NS "configmaps/m", "[{\"op\":\"copy\",\"from\":\"/data/a\",\"path\":\"/b\"}]",
+         false, "add, replace and remove"},
+        {"PATCH", NS "configmaps/m", "[{\"op\":\"move\",\"from\":\"/data/a\",\"path\":\"/b\"}]",
+         false, "add, replace and remove"},
+        {"PATCH", NS "configmaps/m", "[{\"op\":\"test\",\"path\":\"/data/a\",\"value\":\"b\"}]",
+         false, "add, replace and remove"},
+        {"PUT", NS "configmaps/m", "{\"data\":{\"a\":\"****\"}}", false, "overwrite"},
+        {"PATCH", NS "configmaps/m", "{\"binaryData\":{\"a\":\"KioqKg==\"}}", true, "overwrite"},
+        {"PATCH", NS "configmaps/m", "{\"data\":{\"a\":\"b\"}}", false, NULL},
+    };
+    struct policy_snapshot *s = load();
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(masked); i++) {
+        struct request q;
+        const char *why;
+
+        make(&q, &masked[i], s);
+        assert_null(builtin_denies(&q.facts));
+        q.facts.masked = true;
+        why = builtin_denies(&q.facts);
+        if (!why != !masked[i].why || (why && !strstr(why, masked[i].why)))
+            fail_msg("%s: %s", masked[i].body, why ? why : "not refused");
+        drop(&q);
+    }
+    policy_snapshot_unref(s);
+}
+
 #define TEMPLATE(inside) "{\"spec\":{\"template\":{\"spec\":{" inside "}}}}"
 
 static const struct {
@@ -293,6 +325,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_denials),
+        cmocka_unit_test(test_masked_objects),
         cmocka_unit_test(test_templates),
         cmocka_unit_test(test_what_has_to_be_read),
     };

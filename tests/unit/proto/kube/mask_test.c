@@ -207,6 +207,20 @@ static const struct {
     {"secrets", KUBECUT_VALUES,
      "{\"metadata\":{\"annotations\":{\"a\":\"kind: Secret\\ndata:\\n  p: CANARY\"}}}",
      "{\"metadata\":{\"annotations\":{\"a\":\"****\"}}}"},
+    /* the end of the first events of a watch; anybody else's annotation there is not known */
+    {"secrets", KUBECUT_VALUES,
+     "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"Secret\",\"metadata\":{\"annotations\":{\"k8s."
+     "io/initial-events-end\":\"true\",\"a\":\"CANARY\"}}}}",
+     "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"Secret\",\"metadata\":{\"annotations\":{\"k8s."
+     "io/initial-events-end\":\"true\",\"a\":\"****\"}}}}"},
+    {"secrets", KUBECUT_VALUES,
+     "{\"metadata\":{\"annotations\":{\"k8s.io/initial-events-end\":\"CANARY\"}}}",
+     "{\"metadata\":{\"annotations\":{\"k8s.io/initial-events-end\":\"****\"}}}"},
+    /* members twice or in disguise, as no API server writes them */
+    {"secrets", KUBECUT_VALUES, "{\"data\":{\"a\":\"CANARY\"},\"data\":{\"a\":\"CANARY\"}}",
+     "{\"data\":{\"a\":\"KioqKg==\"}}"},
+    {"secrets", KUBECUT_VALUES, "{\"d\\u0061ta\":{\"a\":\"CANARY\"}}",
+     "{\"data\":{\"a\":\"KioqKg==\"}}"},
     /* a copy that does not say its name is that of the object around it */
     {"configmaps", KUBECUT_VALUES,
      "{\"metadata\":{\"name\":\"x1\",\"annotations\":{\"kubectl.kubernetes.io/"
@@ -315,13 +329,54 @@ static void test_bodies(void **state)
     }
 }
 
+/* A stream goes on after its policy has been replaced: what its mask needs is still there. */
+static void test_outlives_the_view(void **state)
+{
+    struct fixture *f = *state;
+    static const struct agent agent = {.namespace_ = "ns", .pod = "p", .service_account = "s"};
+    static const char event[] = "{\"kind\":\"Pod\",\"metadata\":{\"labels\":{\"a.b\":\"CANARY\"}}}";
+    struct kube_act act = act_on("pods"), maps = act_on("configmaps");
+    struct policy_snapshot *s = NULL;
+    struct policy_view *v = NULL;
+    struct error err = {""};
+    struct kubemask m, other;
+    struct buffer out;
+
+    assert_int_equal(policy_load_text(bytes_str(policy), "test", &s, &err), 0);
+    assert_int_equal(policy_view_new(s, &agent, policy_target_at(s, 0), NULL, &v), 0);
+    assert_int_equal(kubemask_init(&m, v, &act, f->masker), 0);
+    policy_view_unref(v);
+    policy_snapshot_unref(s);
+    buffer_init(&out, 1 << 16);
+    assert_int_equal(kubemask_piece(bytes_str(event), &out, &m), 0);
+    assert_null(memmem(out.p, out.end, "CANARY", 6));
+    assert_true(kubemask_same(&m, f->view, &act));
+    assert_false(kubemask_same(&m, f->view, &maps));
+    assert_int_equal(kubemask_init(&other, f->view, &maps, f->masker), 0);
+    assert_false(kubemask_same(&other, f->view, &act));
+    kubemask_done(&other);
+    kubemask_done(&m);
+    buffer_done(&out);
+}
+
+static void test_who_gets_tables(void **state)
+{
+    struct fixture *f = *state;
+    struct kube_act pods = act_on("pods"), maps = act_on("configmaps"),
+                    custom = act_on("configmaps");
+
+    custom.group = "example.com";
+    assert_false(kubemask_tables(f->view, &pods)); /* fields */
+    assert_false(kubemask_tables(f->view, &custom));
+    assert_true(kubemask_tables(f->view, &maps));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_split),
-        cmocka_unit_test(test_lists_that_are_none),
-        cmocka_unit_test(test_values_that_are_none),
-        cmocka_unit_test(test_bodies),
+        cmocka_unit_test(test_every_split),          cmocka_unit_test(test_lists_that_are_none),
+        cmocka_unit_test(test_values_that_are_none), cmocka_unit_test(test_bodies),
+        cmocka_unit_test(test_outlives_the_view),    cmocka_unit_test(test_who_gets_tables),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
