@@ -189,9 +189,11 @@ static void transaction(struct analysis *a, struct json_object *body)
     expr_check_fields(a, body, "kind options savepoint_name gid chain location");
     a->st->kind = SQL_TRANSACTION;
     a->st->name = facts_dup(a, tree_str(body, "savepoint_name"));
+    a->st->ends_transaction = true;
     for (i = 0; i < ARRAY_LEN(rows); i++) {
         if (tree_is(body, "kind", rows[i].kind)) {
             facts_operation(a, rows[i].op, false);
+            a->st->ends_transaction = rows[i].op != OP_BEGIN && rows[i].op != OP_SAVEPOINT;
             return;
         }
     }

@@ -50,6 +50,7 @@ struct sql_statement {
     bool runs_hidden_code;  /* may fire triggers, user functions, DO: errors and notices reduced
                                when any column mask exists */
     bool changes_catalog;   /* DDL and the like: the catalogue is stale after it */
+    bool ends_transaction;  /* or goes back to a savepoint: what DDL did may be undone */
     bool literal_dependent; /* the facts depend on a literal's value: no caching by shape */
     bool unknown_relation;  /* names a relation the catalogue lacks: refresh it, then ask again */
     bool copy_from_stdin, copy_to_stdout;

@@ -308,6 +308,7 @@ static void summarise(struct pgverdict *v, const struct pgcontext *c)
             v->unknown_relation |= s->unknown_relation;
             v->writes_masked |= s->writes_masked;
             v->changes_catalog |= s->changes_catalog;
+            v->ends_transaction |= s->ends_transaction;
         }
     }
 }

@@ -19,6 +19,7 @@ struct pgverdict {
     const char *sqlstate;     /* set: refused before policy was asked (syntax, complexity) */
     char reason[256];         /* with sqlstate */
     bool touches_masked, mask_originless, reduce_errors, changes_catalog, unknown_relation;
+    bool ends_transaction;
     bool writes_masked;
     uint64_t context_serial; /* of the context that it was judged in */
     struct arena arena;

@@ -134,8 +134,7 @@ void pgflow_fatal(struct pgflow *f, const char *sqlstate, const char *message)
 void pgflow_schema_changed(struct pgflow *f)
 {
     pgcatalog_changed();
-    if (f->tx_status != 'I')
-        f->schema_changed_in_tx = true;
+    f->schema_changed_in_tx = true; /* if it is in none, ReadyForQuery says so */
 }
 
 /* ---- denial ---- */

@@ -44,7 +44,7 @@ struct pgdenial {
 struct pgpending {
     enum pgpending_kind kind;
     bool hidden; /* ours: the client gets none of the answer */
-    bool touches_masked, mask_originless, reduce_errors, changes_catalog;
+    bool touches_masked, mask_originless, reduce_errors, changes_catalog, ends_transaction;
     bool copy_in;       /* in COPY … FROM STDIN now */
     uint32_t n;         /* statement number in the record; 0: none */
     unsigned completed; /* statements of a Query that have completed */
@@ -122,6 +122,7 @@ struct pgflow {
     bool refreshed;            /* the catalogue has been read anew for the message at hand */
     uint64_t schema_seen;      /* pgcatalog_changes() when the catalogue was read */
     bool schema_changed_in_tx; /* DDL has run in the transaction at hand */
+    bool schema_undone;        /* perhaps, since the catalogue was read: its end was sent */
     uint64_t unknown_at_ms;
 
     /* PGPARK_APPROVAL */

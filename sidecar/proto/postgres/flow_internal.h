@@ -22,7 +22,8 @@ struct pgeffect {
     const struct pgverdict *blame; /* the verdict that decided; borrowed */
     const struct pgprepared *runs; /* EXECUTE: what it runs (the last, if several) */
     const char *missing;           /* EXECUTE of a name that does not exist */
-    bool touches_masked, mask_originless, reduce_errors, changes_catalog;
+    bool touches_masked, mask_originless, reduce_errors, changes_catalog, ends_transaction;
+    bool schema_unsure; /* runs behind the undoing of schema changes: see pgflow_effect */
 };
 
 /* Gets the verdict on the text of the message at hand into *ret (counted). False: parked. */
@@ -30,7 +31,8 @@ bool pgflow_judge(struct pgflow *f, struct bytes text, struct pgverdict **ret);
 /* The prepared statement's verdict in the present context. False: parked. */
 bool pgflow_judge_prepared(struct pgflow *f, struct pgprepared *p);
 /* Works out the effect, and applies what the message does to names, with undo. HANDLED_PARKED:
- * nothing was applied. */
+ * nothing was applied. What the catalogue says about names may be undone before the message runs
+ * (DDL, then ROLLBACK without waiting for its answer): with masked columns that is a denial. */
 enum handled pgflow_effect(struct pgflow *f, struct bytes text, struct pgverdict *v,
                            struct pgname_undo **undo, struct pgeffect *ret);
 

@@ -23,7 +23,7 @@ static bool schema_is_old(struct pgflow *f)
 {
     uint64_t now = clock_mono_ms();
 
-    if (f->schema_seen != pgcatalog_changes())
+    if (f->schema_undone || f->schema_seen != pgcatalog_changes())
         return true;
     if (!f->context->column_masks ||
         now <
@@ -110,6 +110,7 @@ static void add_flags(struct pgeffect *e, const struct pgverdict *v)
     e->mask_originless |= v->mask_originless;
     e->reduce_errors |= v->reduce_errors;
     e->changes_catalog |= v->changes_catalog;
+    e->ends_transaction |= v->ends_transaction;
 }
 
 static void add_verdict(struct pgeffect *e, const struct pgverdict *v)
@@ -201,6 +202,24 @@ static int apply_statement(struct pgflow *f, const struct sql_statement *s, stru
     return 0;
 }
 
+/* Whether a statement of the message runs behind the end of a transaction (or ROLLBACK TO) that has
+ * changed the schema, so that its names may mean what they meant before. */
+static bool schema_is_unsure(const struct pgflow *f, const struct pgverdict *v)
+{
+    bool undone = f->schema_undone;
+
+    if (!f->context->column_masks || (!undone && !f->schema_changed_in_tx))
+        return false;
+    for (size_t i = 0; i < v->message.n; i++) {
+        const struct sql_statement *s = &v->message.statements[i];
+
+        if (undone && s->kind != SQL_TRANSACTION)
+            return true;
+        undone |= s->ends_transaction && f->schema_changed_in_tx;
+    }
+    return false;
+}
+
 enum handled pgflow_effect(struct pgflow *f, struct bytes text, struct pgverdict *v,
                            struct pgname_undo **undo, struct pgeffect *ret)
 {
@@ -208,6 +227,11 @@ enum handled pgflow_effect(struct pgflow *f, struct bytes text, struct pgverdict
     add_verdict(ret, v);
     if (v->sqlstate)
         return HANDLED_OK;
+    if (schema_is_unsure(f, v)) {
+        ret->verdict = VERDICT_DENY;
+        ret->schema_unsure = true;
+        return HANDLED_OK;
+    }
     /* PREPARE runs nothing: what needs approval is asked for when it is executed. */
     if (v->message.n == 1 && v->message.statements[0].kind == SQL_PREPARE &&
         ret->verdict == VERDICT_APPROVE)

@@ -413,6 +413,8 @@ static enum handled on_statement_end(struct pgflow *f, const struct pgwire_msg *
     pgresult_close(f, tag, m->type == PGWIRE_B_PORTAL_SUSPENDED);
     if (e->changes_catalog)
         pgflow_schema_changed(f);
+    if (e->ends_transaction && f->schema_changed_in_tx)
+        pgcatalog_changed(); /* undone, perhaps: the next status may be the same, as of CHAIN */
     e->completed++;
     if (e->kind == PGPENDING_EXECUTE)
         pgflow_drop_pending(f, false);
@@ -433,11 +435,10 @@ static enum handled on_ready(struct pgflow *f, const struct pgwire_msg *m)
     if (e->changes_catalog)
         pgflow_schema_changed(f);
     pgflow_drop_pending(f, false);
-    if (status != f->tx_status && f->schema_changed_in_tx) {
-        /* What was seen inside the transaction may have been rolled back. */
-        pgflow_schema_changed(f);
-        f->schema_changed_in_tx = status != 'I';
-    }
+    /* What was seen inside the transaction may have been rolled back. */
+    if (status != f->tx_status && f->schema_changed_in_tx)
+        pgcatalog_changed();
+    f->schema_changed_in_tx &= status != 'I';
     f->tx_status = status;
     /* With more under way some portals are the next batch's. Those that linger do no harm: the
      * upstream knows none of them. */

@@ -29,12 +29,24 @@ enum handled pgflow_refuse(struct pgflow *f, const struct pgapproval_subject *s,
     return pgflow_deny(f, s->extended, d);
 }
 
+static void describe_unsure(struct pgdenial *d)
+{
+    snprintf(d->sqlstate, sizeof d->sqlstate, "42501");
+    snprintf(d->message, sizeof d->message,
+             "refused: the transaction before has changed the schema, and its end may undo that");
+    snprintf(d->detail, sizeof d->detail, "What names mean, and what is masked, is not known yet.");
+    snprintf(d->hint, sizeof d->hint,
+             "Send it by itself, when COMMIT or ROLLBACK has been answered.");
+}
+
 /* Refuses what the effect says is to be refused. */
 static enum handled refuse_effect(struct pgflow *f, const struct pgapproval_subject *s)
 {
     struct pgdenial d = {.sqlstate = "26000"};
 
-    if (s->effect->missing && s->effect->verdict != VERDICT_DENY)
+    if (s->effect->schema_unsure)
+        describe_unsure(&d);
+    else if (s->effect->missing && s->effect->verdict != VERDICT_DENY)
         snprintf(d.message, sizeof d.message, "prepared statement \"%s\" does not exist",
                  s->effect->missing);
     else
@@ -66,12 +78,14 @@ static enum handled decide(struct pgflow *f, const struct pgapproval_subject *s,
     return HANDLED_OK;
 }
 
-static void take_flags(struct pgpending *e, const struct pgeffect *x)
+static void take_flags(struct pgflow *f, struct pgpending *e, const struct pgeffect *x)
 {
     e->touches_masked = x->touches_masked;
     e->mask_originless = x->mask_originless;
     e->reduce_errors = x->reduce_errors;
     e->changes_catalog = x->changes_catalog;
+    e->ends_transaction = x->ends_transaction;
+    f->schema_undone |= x->ends_transaction && f->schema_changed_in_tx;
 }
 
 /* ---- Query ---- */
@@ -105,7 +119,7 @@ enum handled pgflow_on_query(struct pgflow *f, const struct pgwire_msg *m)
     }
     e = pgflow_expect(f, PGPENDING_QUERY);
     if (e) {
-        take_flags(e, &effect);
+        take_flags(f, e, &effect);
         e->undo = undo;
         e->n = f->n;
         pgflow_forward(f, m->raw);
@@ -358,7 +372,7 @@ static enum handled forward_execute(struct pgflow *f, const struct pgwire_msg *m
 
     if (!e)
         return HANDLED_FATAL;
-    take_flags(e, effect);
+    take_flags(f, e, effect);
     e->undo = undo;
     if (portal->declared) /* DECLARE was recorded; that it is read from now is not yet */
         pgflow_record_statement(f, portal->n = ++f->n, "execute",

@@ -239,6 +239,7 @@ static void adopt_context(struct pgsession *p, struct pgjob *j)
         free(f->search_path);
         f->search_path = take(&j->search_path);
         f->schema_seen = j->collector->schema_seen;
+        f->schema_undone = false;
         f->refreshed = true;
     } else {
         struct session *s = p->session;
