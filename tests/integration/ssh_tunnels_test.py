@@ -31,7 +31,7 @@ def g(sshd):
 
 
 @pytest.fixture(autouse=True)
-def refused(sshd, g, request):
+def refused(sshd, g):
     """What the target's server was asked for meanwhile, and what the guard has recorded."""
     log, denied = len(sshd.text()), len(g.events("decision"))
     yield lambda operation: r.wait_for(lambda: [e for e in g.events("decision")[denied:] if e["operation"] == operation], 10,
@@ -40,7 +40,7 @@ def refused(sshd, g, request):
     for sign in ("direct-tcpip", "direct-streamlocal", "tcpip-forward", "streamlocal-forward", "x11-req", "auth-agent-req", "tun@"):
         assert sign not in asked
     decisions = [e for e in g.events("decision")[denied:]]
-    assert decisions or "unrecorded" in request.node.name
+    assert decisions
     assert all(e["verdict"] == "Deny" and e["requestId"] for e in decisions)
     assert ssh(g, "echo", "fine").stdout == b"fine\n"
 
@@ -150,10 +150,41 @@ def test_remote_port(g, refused):
     refused("tcpip-forward")
 
 
-def test_remote_socket_unrecorded(g, tmp_path):
-    """-R with a path: libssh refuses it before the guard sees it (docs/ssh.md, Limits)."""
+def test_remote_socket(g, refused, tmp_path):
+    """-R with a path: libssh refuses it before the guard sees it, and the guard has to notice."""
     remote(g, tmp_path / "there")
     assert not (tmp_path / "there").exists()
+    assert len(refused("global")) == 1
+    assert [e["text"] for e in g.events("statement") if e["kind"] == "global"][-1] == "streamlocal-forward@openssh.com"
+
+
+def test_any_global_request(g, refused):
+    """Many, with names made to confuse: counted, one line each as long as there is room; signs of life are none."""
+    t = paramiko_transport(g.ports["box"])
+    t.auth_none("agent")
+    for name in ("keepalive@x", "no-more-sessions@openssh.com", "a, want_reply = 1", "b" * 3000, ""):
+        t.global_request(name, wait=True)
+    assert refused("global")
+    t.close()
+    r.wait_for(lambda: len([e for e in g.events("statement") if e["kind"] == "global"]) >= 4, 10)
+    texts = [e["text"] for e in g.events("statement") if e["kind"] == "global"][-3:]
+    assert texts == ["a, want_reply = 1", "b" * 63, ""]
+
+
+def test_terminal_of_a_running_program(g, refused):
+    """A request that policy would permit, at the wrong time: recorded as what it is, a refusal."""
+    import paramiko
+    t = paramiko_transport(g.ports["box"])
+    t.auth_none("agent")
+    c = t.open_session()
+    c.exec_command("cat")
+    c.set_environment_variable("LANG", "C")
+    refused("env")
+    with pytest.raises(paramiko.SSHException):
+        c.get_pty()
+    t.close()
+    refused("pty")
+    assert all(e["verdict"] == "Deny" and "running" not in e["reason"] for e in g.events("statement") if e["kind"] == "pty")
 
 
 def test_network_device(g, refused):

@@ -12,7 +12,7 @@
 
 struct reader {
     struct arena *arena;
-    const uint8_t *at, *end;
+    const uint8_t *start, *at, *end;
     struct pipeline_part *parts; /* shared by nested texts */
     size_t n_parts;
     const char **words; /* of the command that is being read */
@@ -106,11 +106,19 @@ static void add_byte(struct reader *r, uint8_t c)
         buffer_add_u8(&r->word, c);
 }
 
+/* In a locale like GBK or BIG5, which an agent may set, a backslash behind such a byte is the
+ * second half of a letter for bash, and escapes nothing. */
+static bool behind_letter(const struct reader *r)
+{
+    return r->at > r->start && r->at[-1] >= 0x80;
+}
+
 static void read_double_quotes(struct reader *r)
 {
     for (r->at++; r->at < r->end && *r->at != '"'; r->at++) {
         if (*r->at == '$' || *r->at == '`')
             r->unreadable = true;
+        r->unreadable |= *r->at == '\\' && behind_letter(r);
         if (*r->at == '\\' && r->at + 1 < r->end && strchr("$`\"\\\n", r->at[1])) {
             r->at++;
             if (*r->at == '\n')
@@ -159,7 +167,7 @@ static void read_word(struct reader *r)
             quoted = true;
         } else if (*r->at == '\\') {
             quoted = true;
-            r->unreadable |= r->at + 1 >= r->end || r->at[1] == '\n';
+            r->unreadable |= r->at + 1 >= r->end || r->at[1] == '\n' || behind_letter(r);
             if (++r->at < r->end)
                 add_byte(r, *r->at++);
         } else {
@@ -224,13 +232,25 @@ static bool is_c_option(const char *w)
     return (w[0] == '-' && w[1] && w[1] != '-' && strchr(w, 'c')) || strcmp(w, "--command") == 0;
 }
 
+/* The text behind -c is the first word that is no option and no option's value: sh -c -e TEXT,
+ * sh -c -- TEXT, bash -co pipefail TEXT. */
+static void read_shell_words(struct reader *r, const char *const *words, size_t n)
+{
+    for (size_t i = 0, texts = 0; i < n && texts < 2; i++) {
+        if (words[i][0] == '-' || words[i][0] == '+')
+            continue;
+        read_nested(r, words[i]);
+        texts++;
+    }
+}
+
 static void look_inside(struct reader *r, const char *const *argv, size_t n)
 {
     const char *base = command_base(argv[0]);
 
     for (size_t i = 1; is_shell(base) && i + 1 < n; i++) {
         if (is_c_option(argv[i])) {
-            read_nested(r, argv[i + 1]);
+            read_shell_words(r, argv + i + 1, n - i - 1);
             break;
         }
     }
@@ -301,7 +321,7 @@ static void read_operator(struct reader *r)
 
 static void read_text(struct reader *r, struct bytes text)
 {
-    r->at = text.p;
+    r->start = r->at = text.p;
     r->end = text.p + text.len;
     r->n_words = 0;
     r->reads_pipe = r->target = false;
@@ -359,7 +379,7 @@ static bool outer_is_simple(struct reader *r, struct bytes text)
     outer.word = (struct buffer){0};
     buffer_init(&outer.word, COMMAND_TEXT_MAX);
     outer.simple = true;
-    outer.at = text.p;
+    outer.start = outer.at = text.p;
     outer.end = text.p + text.len;
     while (outer.at < outer.end && outer.simple && !outer.unreadable && !outer.out_of_memory) {
         if (*outer.at == ' ' || *outer.at == '\t')

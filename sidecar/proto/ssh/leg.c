@@ -6,8 +6,13 @@
 #include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+/* Of this thread: where refusals are noted; libssh works on what the target sent. */
+static _Thread_local struct sshleg_refused *refused;
+static _Thread_local bool upstream_speaks;
 
 int sshleg_open(struct sshleg *l, ssh_session ssh)
 {
@@ -57,10 +62,49 @@ bool sshleg_process(struct sshleg *l)
     if (!l->added && ssh_event_add_session(l->event, l->ssh) != SSH_OK)
         return false;
     l->added = true;
+    upstream_speaks = l->upstream;
     rc = ssh_event_dopoll(l->event, 0);
+    upstream_speaks = false;
     if (rc == SSH_ERROR)
         l->failed = true;
     return rc != SSH_AGAIN && rc != SSH_ERROR;
+}
+
+/* ---- what libssh says ---- */
+
+#define UNKNOWN_GLOBAL "UNKNOWN SSH_MSG_GLOBAL_REQUEST "
+
+/* "… [client = 0, ]NAME, want_reply = 1"; the name may be anything. */
+static void note_refused(const char *text)
+{
+    const char *name = strstr(text, UNKNOWN_GLOBAL), *end = NULL;
+    static const char client[] = "client = 0, ";
+    int n;
+
+    if (!name)
+        return;
+    name += sizeof UNKNOWN_GLOBAL - 1;
+    if (strncmp(name, client, sizeof client - 1) == 0)
+        name += sizeof client - 1;
+    for (const char *t = name; (t = strstr(t, ", want_reply")); t++)
+        end = t;
+    n = end ? (int)(end - name) : (int)strlen(name);
+    /* Nothing is asked for: what OpenSSH says before its first program, and signs of life. */
+    if ((n == 28 && strncmp(name, "no-more-sessions@openssh.com", 28) == 0) ||
+        (n > 10 && strncmp(name, "keepalive@", 10) == 0))
+        return;
+    if (refused->n < SSHLEG_REFUSED)
+        snprintf(refused->names[refused->n], sizeof refused->names[0], "%.*s", n, name);
+    refused->n++;
+}
+
+static void listen_to_log(int priority, const char *function, const char *text, void *arg);
+
+void sshleg_note_refused(struct sshleg_refused *to)
+{
+    refused = to;
+    (void)ssh_set_log_callback(listen_to_log);
+    (void)ssh_set_log_level(to ? SSH_LOG_PROTOCOL : SSH_LOG_NOLOG);
 }
 
 /* ---- writing ---- */
@@ -82,7 +126,9 @@ static _Thread_local struct probe *probing;
 
 static void listen_to_log(int priority, const char *function, const char *text, void *arg)
 {
-    (void)priority, (void)text, (void)arg;
+    (void)priority, (void)arg;
+    if (refused && !upstream_speaks && strcmp(function, "ssh_packet_global_request") == 0)
+        note_refused(text);
     if (probing && strcmp(function, "channel_write_common") == 0 &&
         ++probing->packets > PROBE_PACKETS)
         longjmp(probing->out, 1);
@@ -106,7 +152,7 @@ static int probe(struct sshleg *l, ssh_channel to, struct bytes data, bool is_st
         rc = write_to(to, data, is_stderr);
     else
         l->cramped = true;
-    (void)ssh_set_log_level(SSH_LOG_NOLOG);
+    (void)ssh_set_log_level(refused ? SSH_LOG_PROTOCOL : SSH_LOG_NOLOG);
     probing = NULL;
     return rc;
 }

@@ -23,17 +23,28 @@
 #define SSHLEG_MACS                                                                                \
     "hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256,hmac-sha2-512"
 
+/* Global requests of the agent that libssh refuses by itself: no message tells of them. */
+#define SSHLEG_REFUSED 16
+
+struct sshleg_refused {
+    char names[SSHLEG_REFUSED][64]; /* cut */
+    unsigned n;                     /* also those that found no room */
+};
+
 struct sshleg {
     ssh_session ssh; /* NULL: not open */
     ssh_event event;
     struct ssh_counter_struct received; /* libssh counts, so that no packet goes unnoticed */
     bool added;                         /* to event */
+    bool upstream;                      /* the target's */
     bool failed;
     bool cramped; /* the peer's maximum packet size is too small to work with */
 };
 
 /* Makes the event. The session is the leg's from then on. -ENOMEM. */
 int sshleg_open(struct sshleg *l, ssh_session ssh) MUST_CHECK;
+/* From now on they are noted here, as long as this thread works for the session; NULL: no more. */
+void sshleg_note_refused(struct sshleg_refused *to);
 /* Says goodbye with a message (NULL: none) if the connection is up, and frees. Accepts an unused
  * one. All channels of the session are gone afterwards. */
 void sshleg_close(struct sshleg *l, const char *message);

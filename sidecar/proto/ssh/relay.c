@@ -240,6 +240,7 @@ void sshrelay_run(struct sshrelay *r)
 {
     r->last_keepalive_ms = clock_mono_ms();
     r->dirty = true;
+    sshleg_note_refused(&r->refused);
     while (!r->ending) {
         int timeout = timeout_ms(r);
         uint64_t received;
@@ -258,4 +259,5 @@ void sshrelay_run(struct sshrelay *r)
         keep_alive(r);
     }
     say_goodbye(r);
+    sshleg_note_refused(NULL);
 }

@@ -18,6 +18,7 @@
 #define SSHRELAY_CHANNELS   32 /* open at once */
 #define SSHRELAY_ENV_MAX    32
 #define SSHRELAY_REQUESTS   64                  /* of one channel before it runs */
+#define SSHRELAY_ASKED      64                  /* of a target, of us */
 #define SSHRELAY_STATEMENTS 1000000             /* of one session */
 #define SSHRELAY_QUEUE      ((size_t)320 << 10) /* held for one direction of one channel */
 #define SSHRELAY_CHUNK      ((size_t)64 << 10)  /* written at once */
@@ -97,6 +98,8 @@ struct sshrelay {
     struct policy_view *view;
     struct policy_snapshot *snapshot; /* of view */
     struct sshleg agent, target;
+    struct sshleg_refused refused;
+    unsigned target_asked; /* for channels and the like */
     char user[256], target_user[256];
     char pinned_user[256];  /* by policy: whom the guard logs in as */
     bool token_by_policy;   /* identity.requireToken */

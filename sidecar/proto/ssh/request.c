@@ -255,14 +255,18 @@ static bool on_pty(struct channel *c, ssh_message m)
     struct ssh_act act = {.request = SSH_REQUEST_PTY, .text = "pty"};
     struct message_pty p = message_pty(m);
     struct sshrelay *r = c->relay;
+    const char *why = "a second terminal, or one for a program that runs already";
     struct decision d;
     char line[500];
 
     sshrelay_decide(r, &act, &d);
     /* What needs approval is asked once, for the program that runs in it. */
     if (c->kind != CHANNEL_NONE || d.verdict == VERDICT_DENY || c->pty) {
-        refuse_request(c, "pty", p.term ? p.term : "", &d, d.reason);
-        snprintf(line, sizeof line, "chaperone: denied: %s (request %s/%u)\r\n", d.reason,
+        bool denied = d.verdict == VERDICT_DENY;
+
+        why = denied ? d.reason : why;
+        refuse_request(c, "pty", p.term ? p.term : "", denied ? &d : NULL, why);
+        snprintf(line, sizeof line, "chaperone: denied: %s (request %s/%u)\r\n", why,
                  r->session->id, r->n);
         sshchannel_tell(c, line);
         return answer(m, false);
@@ -326,8 +330,12 @@ static bool on_env(struct channel *c, ssh_message m)
     struct decision d = {.verdict = VERDICT_DENY};
     struct channel_env *e = &c->env[c->n_env];
 
-    if (!name || !value || !*name || c->kind != CHANNEL_NONE || c->n_env >= SSHRELAY_ENV_MAX)
+    if (!name || !value || !*name || c->kind != CHANNEL_NONE || c->n_env >= SSHRELAY_ENV_MAX) {
+        refuse_request(c, "env", name ? name : "", NULL,
+                       c->kind != CHANNEL_NONE ? "a variable for a program that runs already"
+                                               : "a variable without a name, or too many of them");
         return answer(m, false);
+    }
     if (is_locale(name) && plain_value(value))
         d.verdict = VERDICT_ALLOW;
     else if (is_locale(name) || is_dangerous(name) || strlen(name) > 64 || strlen(value) > 4096)
@@ -426,14 +434,16 @@ static void open_forward(struct sshrelay *r, ssh_message m)
     int port = ssh_message_channel_request_open_destination_port(m);
     struct ssh_act act = {.request = SSH_REQUEST_FORWARD};
     struct decision d;
+    bool sane = host && *host && strlen(host) <= 255 && port > 0 && port <= 65535;
     struct channel *c;
     char text[300];
 
     snprintf(text, sizeof text, "%.255s:%d", host ? host : "", port);
     act.text = text;
     sshrelay_decide(r, &act, &d);
-    if (d.verdict == VERDICT_DENY || !host || port <= 0 || port > 65535) {
-        refuse_open(r, m, "forward", text, d.reason);
+    if (d.verdict == VERDICT_DENY || !sane) {
+        refuse_open(r, m, "forward", text,
+                    d.verdict == VERDICT_DENY ? d.reason : "no such address or port");
         return;
     }
     c = accept_channel(r, m);
@@ -463,6 +473,35 @@ static void open_channel(struct sshrelay *r, ssh_message m)
 static void global_request(struct sshrelay *r, ssh_message m)
 {
     refuse_open(r, m, "tcpip-forward", "", "ports of the target are not forwarded to the agent");
+}
+
+/* Refused by libssh without a message: forwarding of sockets (-R /path), and whatever else. */
+static bool note_global_requests(struct sshrelay *r)
+{
+    static const char why[] = "a global request that is not relayed";
+    struct sshleg_refused all = r->refused;
+    char more[64];
+
+    r->refused.n = 0;
+    for (unsigned i = 0; i < all.n && i <= SSHLEG_REFUSED; i++) {
+        const char *name = i < SSHLEG_REFUSED ? all.names[i] : more;
+
+        snprintf(more, sizeof more, "and %u more", all.n - i);
+        journal_statement(r, ++r->n, "global", bytes_str(name), NULL, why);
+        journal_decision(r, r->n, "global", NULL, why);
+    }
+    return all.n > 0;
+}
+
+/* A target has nothing to ask for: x11, forwarded-tcpip and the like are refused. */
+static void refuse_target(struct sshrelay *r, ssh_message m)
+{
+    if (++r->target_asked > SSHRELAY_ASKED)
+        sshrelay_end(r, "the target asks for channels that nobody wants");
+    else
+        journal_error(r, 0, "the target asked for a channel or a forwarding: refused", true);
+    (void)ssh_message_reply_default(m);
+    ssh_message_free(m);
 }
 
 static void take_message(struct sshrelay *r, ssh_message m)
@@ -508,18 +547,19 @@ void sshrelay_take_messages(struct sshrelay *r)
     bool taken = note_agent_forward(r);
     ssh_message m;
 
+    taken |= note_global_requests(r);
+
     while (!r->ending && sshleg_alive(&r->agent) && (m = ssh_message_get(r->agent.ssh))) {
         take_message(r, m);
         r->dirty = taken = true;
         if (r->n > SSHRELAY_STATEMENTS)
             sshrelay_end(r, "too many requests in one session");
     }
+    while (!r->ending && sshleg_alive(&r->target) && (m = ssh_message_get(r->target.ssh))) {
+        refuse_target(r, m);
+        taken = true;
+    }
     /* A refusal has no bytes to wait for it: it is in the record now. */
     if (taken)
         (void)journal_flush(r);
-    /* A target has nothing to ask for: x11, forwarded-tcpip and the like are refused. */
-    while (!r->ending && sshleg_alive(&r->target) && (m = ssh_message_get(r->target.ssh))) {
-        (void)ssh_message_reply_default(m);
-        ssh_message_free(m);
-    }
 }

@@ -90,7 +90,8 @@ static int connect_target(struct sshrelay *r, struct error *err)
         return error_set(err, -EINVAL, "libssh refuses the options for the target");
     }
     s->upstream.fd = -1; /* the session's from here on */
-    if (sshleg_open(&r->target, ssh) != 0)
+    r->target.upstream = sshleg_open(&r->target, ssh) == 0;
+    if (!r->target.upstream)
         return error_set(err, -ENOMEM, "out of memory");
     while ((rc = ssh_connect(ssh)) == SSH_AGAIN) {
         rc = sshrelay_wait_login(r, &r->target, err);

@@ -73,6 +73,8 @@ static const char *const not_plain[] = {
     "",
     " ",
     "uptime; id",
+    "cat /srv/\xe8\xa1\xa8\\;id", /* GBK: the backslash is half of a letter */
+    "cat \"\xe8\xa1\xa8\\\";id;\\\"\"",
     "uptime;",
     "uptime\nid",
     "uptime\n",
