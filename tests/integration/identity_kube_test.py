@@ -18,6 +18,7 @@ from support import apiserver, run
 from support.certs import Authority
 from support.forged import FORGED
 from support.guard import Guard
+from support.impostor import Impostor, server_context
 from support.issuer import Issuer
 
 pytestmark = pytest.mark.skipif(not apiserver.available(), reason="no etcd or kube-apiserver: run make e2e-up once")
@@ -342,48 +343,52 @@ def test_a_refused_login_of_the_guard(api, idp):
 
 # ---- where the secret must not go ----
 
-class Impostor:
-    """TLS with a certificate of another authority; `got` is what it was told, decrypted."""
+class ApiImpostor(Impostor):
+    """TLS with a certificate of whichever authority, or none at all; `got` is what it was told, decrypted."""
 
-    def __init__(self, authority):
-        cert, key = authority.issue("127.0.0.1", ["127.0.0.1"])
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(cert, key)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port, self.got, self.served = self.listener.getsockname()[1], b"", 0
+    def __init__(self, authority=None):
+        super().__init__()
+        self.context = authority and server_context(authority, "127.0.0.1")
 
-    def __enter__(self):
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.listener.close()
-
-    def _serve(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            try:
-                client.settimeout(5)
-                with self.context.wrap_socket(client, server_side=True) as s:
-                    self.got += s.recv(65536)
-            except OSError:
-                pass
-            self.served += 1
+    def talk(self, client):
+        if not self.context:
+            self.got += client.recv(65536)
+            return
+        with self.context.wrap_socket(client, server_side=True) as s:
+            self.got += s.recv(65536)
 
 
 @pytest.mark.sanitize
 def test_an_impostor_never_gets_the_secret(api, idp):
     canary = "canary-kube-only-the-guard-knows"
-    with Impostor(Authority("Somebody else")) as bad, make_guard(api, idp, {"token": canary}, port=bad.port) as g:
+    with ApiImpostor(Authority("Somebody else")) as bad, make_guard(api, idp, {"token": canary}, port=bad.port) as g:
         status, body = ask(g, MAPS, idp.token())
         assert status == 502 and canary not in str(body)
         run.wait_for(lambda: bad.served, 10, what="the end of the connection")
         assert bad.got == b""
         texts = g.stderr() + "".join(p.read_text() for p in g.record_files())
         assert canary not in texts
-    with Impostor(api.authority) as known, make_guard(api, idp, {"token": canary}, port=known.port) as g:
+    with ApiImpostor(api.authority) as known, make_guard(api, idp, {"token": canary}, port=known.port) as g:
         assert ask(g, MAPS, idp.token())[0] == 502
         assert canary.encode() in known.got, "the search itself does not find"
+
+
+@pytest.mark.parametrize("mode", ["Require", "Disable"])
+def test_a_token_only_goes_over_verified_tls(api, idp, mode):
+    """Whoever reads a bearer token has it: where the certificate is not looked at, it is not sent."""
+    secret = api.token("shop", "agent")
+    with ApiImpostor(Authority("Somebody else") if mode == "Require" else None) as bad:
+        text = policies(bad.port).replace("{mode: VerifyFull, caSecretRef: {name: cluster-ca}}", f"{{mode: {mode}}}")
+        with Guard(text, listen={"cluster": None}, issuers=f"issuers: [{idp.yaml()}]\n", extra=["--pod-uid", POD_UID],
+                   secrets={"login": {"token": secret}, "cluster-ca": {"ca.crt": api.authority.pem}}) as g:
+            status, body = ask(g, MAPS, idp.token())
+            assert status == 502 and "'cluster' needs tls.mode VerifyFull" in body["message"], body
+            assert bad.got == b""
+
+            def recorded():
+                return "over verified TLS" in "".join(p.read_text() for p in g.record_files())
+            run.wait_for(recorded, 10, what="the record of the refusal")
+            assert secret not in g.stderr() + "".join(p.read_text() for p in g.record_files())
+            g.set_policies(policies(api.port))
+            run.wait_for(lambda: ask(g, MAPS, idp.token())[0] == 200, 15, what="an answer over verified TLS")
+            assert bad.got == b""

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import re
-import ssl
 import threading
 import time
 
@@ -14,6 +13,7 @@ from identity_world import (CANARY, LOGIN, SERVICE, VERSION, auths, connections,
 from clients import harness, raw
 from support import postgres, run
 from support.certs import Authority
+from support.impostor import Impostor, server_context
 
 
 # ---- the guard's login ----
@@ -262,55 +262,29 @@ def test_password_rotates_under_load(server, idp):
 
 # ---- where the secret must not go ----
 
-class Impostor:
+class PostgresImpostor(Impostor):
     """Takes the guard's connection, talks TLS with a certificate of its own when asked, and then asks for the
     password in the way it was told. `got`: all that it received, decrypted."""
 
     def __init__(self, authority, request, tls=True):
-        import socket
-        self.host, self.request, self.tls = "127.0.0.1", request, tls
-        cert, key = authority.issue("localhost", ["localhost", "127.0.0.1"])
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(cert, key)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.got, self.served = b"", 0
+        super().__init__()
+        self.request, self.tls = request, tls
+        self.context = server_context(authority, "localhost", "127.0.0.1")
 
-    def __enter__(self):
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.listener.close()
-
-    def _serve(self):
-        while True:
-            try:
-                c, _ = self.listener.accept()
-            except OSError:
-                return
-            c.settimeout(5)
-            try:
-                self._talk(c)
-            except OSError:
-                pass
-            finally:
-                c.close()
-                self.served += 1
-
-    def _talk(self, c):
-        first = c.recv(8)
+    def talk(self, client):
+        first = client.recv(8)
         self.got += first
         if first == (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big"):
-            c.sendall(b"S" if self.tls else b"N")
+            client.sendall(b"S" if self.tls else b"N")
             if not self.tls:
-                self.got += c.recv(65536)
+                self.got += client.recv(65536)
                 return
-            c = self.context.wrap_socket(c, server_side=True)
-        self.got += c.recv(65536)
-        c.sendall(self.request)
-        while data := c.recv(65536):
-            self.got += data
+            client = self.context.wrap_socket(client, server_side=True)
+        with client:
+            self.got += client.recv(65536)
+            client.sendall(self.request)
+            while data := client.recv(65536):
+                self.got += data
 
 
 def auth_request(code, rest=b""):
@@ -323,7 +297,7 @@ def auth_request(code, rest=b""):
 def test_an_impostor_never_gets_the_secret(server, idp, ask, mode, tls):
     request = {"cleartext": auth_request(3), "md5": auth_request(5, b"salt"),
                "scram": auth_request(10, b"SCRAM-SHA-256\0\0")}[ask]
-    with Impostor(Authority("Somebody else"), request, tls) as bad, \
+    with PostgresImpostor(Authority("Somebody else"), request, tls) as bad, \
             make_guard(server, target(bad, mode) + policy(), idp.yaml()) as g:
         c = raw.RawClient("127.0.0.1", g.ports["orders-db"])
         c.send(raw.startup_packet({"user": "agent", "database": "orders"}))

@@ -2,7 +2,6 @@
 """Tokens where SSH has a password: forged ones, real clients, the end of a session with its token, and the guard's own login
 with a key that is exchanged. What is refused is recorded, unseen by the target, and an honest login works after it."""
 import os
-import socket
 import subprocess
 import threading
 import time
@@ -13,6 +12,7 @@ import pytest
 from support import run
 from support.forged import FORGED
 from support.guard import Guard
+from support.impostor import Impostor
 from support.issuer import Issuer
 from support.sshd import Sshd
 
@@ -348,35 +348,23 @@ def test_policy_pins_the_user(sshd, idp):
 
 # ---- where the secret must not go ----
 
-class Impostor(paramiko.ServerInterface):
+class SshImpostor(Impostor, paramiko.ServerInterface):
     """An SSH server that notes what it is told before it refuses."""
 
     def __init__(self, key):
-        self.key, self.told, self.served = key, [], 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
+        super().__init__()
+        self.key, self.told = key, []
 
-    def __enter__(self):
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.listener.close()
-
-    def _serve(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            transport = paramiko.Transport(client)
-            transport.add_server_key(self.key)
-            try:
-                transport.start_server(server=self)
-                transport.join(20)
-            except (paramiko.SSHException, EOFError, OSError):
-                pass
-            self.served += 1
+    def talk(self, client):
+        transport = paramiko.Transport(client)
+        transport.add_server_key(self.key)
+        try:
+            transport.start_server(server=self)
+            transport.join(20)
+        except paramiko.SSHException:
+            pass
+        finally:
+            transport.close()
 
     def get_allowed_auths(self, username):
         self.told.append(username)
@@ -405,7 +393,7 @@ def test_an_impostor_never_gets_the_secret(sshd, idp, kind):
     """With another host key than the pinned one it is told nothing, not even a name; with the pinned one it would be."""
     own, pinned = paramiko.ECDSAKey.generate(bits=256), paramiko.ECDSAKey.generate(bits=256)
     secret = {"username": "svc", "password": CANARY} if kind == "password" else {**key_login(sshd), "username": "svc"}
-    with Impostor(own) as bad, Guard(policies(bad.port, line_of(pinned)), listen={"box": None}, secrets={"box-key": secret},
+    with SshImpostor(own) as bad, Guard(policies(bad.port, line_of(pinned)), listen={"box": None}, secrets={"box-key": secret},
                                      issuers=f"issuers: [{idp.yaml()}]\n") as g:
         with pytest.raises(paramiko.SSHException), Client(g) as c:
             c.password(idp.token())

@@ -35,7 +35,7 @@ int kubeguard_admit(struct kubeguard *g, struct error *err)
 static bool same_target(const struct target *a, const struct target *b)
 {
     return b && b->protocol == TARGET_KUBERNETES &&
-           !a->credentials_secret == !b->credentials_secret;
+           !a->credentials_secret == !b->credentials_secret && a->tls == b->tls;
 }
 
 void kubeguard_policy_changed(struct kubeguard *g)

@@ -192,6 +192,18 @@ int kubeio_write(struct kubeguard *g, struct kubeleg *l, struct bytes b)
 
 /* ---- the API server ---- */
 
+/* A bearer token is worth as much to whoever reads it: it only goes to whom the target names. The
+ * key of a client certificate shows itself to nobody. */
+static int check_verified(const struct target *t, const struct credential *c, struct error *err)
+{
+    if (!c->token.len || t->tls == TARGET_TLS_VERIFY_FULL)
+        return 0;
+    return error_set(err, -EACCES,
+                     "the guard only sends the token of a secret over verified TLS: GuardTarget "
+                     "'%s' needs tls.mode VerifyFull",
+                     t->name);
+}
+
 static int read_credential(struct kubeguard *g, struct credential *c, struct error *err)
 {
     const struct target *t = g->session->target;
@@ -206,6 +218,8 @@ static int read_credential(struct kubeguard *g, struct credential *c, struct err
     if (rc == 0 && !c->token.len && !(c->tls_cert.len && c->tls_key.len))
         rc = error_set(err, -ENOENT, "secret %s has neither token nor tls.crt and tls.key",
                        t->credentials_secret);
+    if (rc == 0)
+        rc = check_verified(t, c, err);
     for (size_t i = 0; rc == 0 && i < c->token.len; i++) {
         if (c->token.p[i] <= ' ' || c->token.p[i] >= 0x7f)
             rc = error_set(err, -EINVAL, "the token of secret %s is none", t->credentials_secret);
