@@ -187,6 +187,9 @@ BAD_PODS = [
     ("hostPID", changed("hostPID", True), "hostPID"),
     ("hostIPC", changed("hostIPC", True), "hostIPC"),
     ("shareProcessNamespace", changed("shareProcessNamespace", True), "shareProcessNamespace"),
+    ("hostAliases", changed("hostAliases", [{"ip": "192.0.2.1", "hostnames": ["db"]}]), "spec.hostAliases"),
+    ("nameservers", changed("dnsConfig", {"nameservers": ["192.0.2.53"]}), "spec.dnsConfig.nameservers"),
+    ("searches", changed("dnsConfig", {"searches": ["evil.example"]}), "searches: not permitted"),
     ("hostPath", changed("volumes.+", {"name": "h", "hostPath": {"path": "/"}}), "hostPath: not permitted"),
     ("a volume of the guard's name", changed("volumes.+", {"name": "chaperone-mine", "emptyDir": {}}), "are the guard's"),
     ("a token", changed("volumes.+", {"name": "t", "projected": {"sources": [
@@ -226,6 +229,7 @@ GOOD_PODS = [
     ("root", changed(AGENT + ".runAsUser", 0)),
     ("a token for somebody else", changed("volumes.+", {"name": "t", "projected": {"sources": [
         {"serviceAccountToken": {"path": "token", "audience": "vault"}}]}})),
+    ("options of the resolver", changed("dnsConfig", {"options": [{"name": "ndots", "value": "2"}]})),
     ("other volumes", changed("volumes.+", {"name": "data", "emptyDir": {}})),
 ]
 

@@ -68,6 +68,9 @@ ESCAPES = {
     "chaperone-init-container": (with_init(name="chaperone"), ["chaperone"]),
     "chaperone-init": (with_init(name="chaperone-init"), ["chaperone-init"]),
     "init-NET_ADMIN": (with_init(securityContext={"capabilities": {"add": ["NET_ADMIN"]}}), ["NET_ADMIN"]),
+    "hostAliases": (with_spec(hostAliases=[{"ip": "192.0.2.1", "hostnames": ["db"]}]), ["hostAliases"]),
+    "nameservers": (with_spec(dnsPolicy="None", dnsConfig={"nameservers": ["192.0.2.53"]}), ["nameservers"]),
+    "searches": (with_spec(dnsConfig={"searches": ["evil.example"]}), ["searches"]),
     "guards-volume": (with_container(volumeMounts=[{"name": "chaperone-run", "mountPath": "/x"}]), ["volumeMounts"]),
 }
 
@@ -101,6 +104,32 @@ def test_the_guards_user_is_refused(ns, running):
 def add_ephemeral(ns, container):
     patch = json.dumps({"spec": {"ephemeralContainers": [container]}})
     return ns.kubectl("patch", "pod", "running", "--subresource=ephemeralcontainers", "--type=strategic", "-p", patch, check=False)
+
+
+def test_a_login_cannot_be_had_through_an_ephemeral_container(ns, running):
+    """Whoever may debug pods, but not read Secrets."""
+    ns.create({"apiVersion": "chaperone.dev/v1alpha1", "kind": "GuardTarget", "metadata": {"name": "debugged"}, "spec": {
+        "protocol": "postgres", "hosts": ["192.0.2.7"], "ports": [5432], "credentials": {"secretRef": {"name": "debugged-login"}}}})
+    debug = {"name": "debug", "image": world.CLIENT_IMAGE, "imagePullPolicy": "Never", "command": ["env"],
+             "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}}
+    login = {"secretRef": {"name": "debugged-login"}}
+    refused(add_ephemeral(ns, {**debug, "envFrom": [login]}), "debugged-login", "envFrom")
+    variable = {"name": "P", "valueFrom": {"secretKeyRef": {"name": "debugged-login", "key": "password"}}}
+    refused(add_ephemeral(ns, {**debug, "env": [variable]}), "debugged-login", "secretKeyRef")
+
+
+def test_whoever_writes_a_guard_does_not_choose_its_user(ns, running):
+    """The pod's writer may know as which user the image runs: that must not become the guard's."""
+    tag = running["spec"]["initContainers"]
+    pod = agent_pod("chosen")
+    pod["spec"]["initContainers"] = [
+        {"name": "chaperone-init", "image": tag[0]["image"], "args": ["--uid", "10001", "--gid", "10001"]},
+        {"name": "chaperone", "image": tag[1]["image"], "restartPolicy": "Always",
+         "securityContext": {"runAsUser": 10001, "runAsGroup": 10001}}]
+    made = support.kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", namespace=ns.name, input=json.dumps(pod)).json
+    guard = made["spec"]["initContainers"][1]["securityContext"]
+    assert 10001 not in (guard["runAsUser"], guard["runAsGroup"])
+    assert [c["name"] for c in made["spec"]["initContainers"]] == ["chaperone-init", "chaperone"]
 
 
 def test_an_ephemeral_debug_container_is_refused(ns, running):

@@ -74,11 +74,15 @@ static void validate_pod(struct admit *ad, const struct review *r, struct answer
 {
     struct secrets s = {0};
 
-    if (strcmp(r->operation, "UPDATE") == 0) {
-        validate_updated_pod(ad->config, r, a);
+    bool update = strcmp(r->operation, "UPDATE") == 0;
+
+    if (update && !*r->sub_resource)
+        validate_updated_pod(ad->config, r, &s, a); /* brings no container */
+    else if (find_secrets(ad, r, &s, a) < 0)
         return;
-    }
-    if (find_secrets(ad, r, &s, a) == 0)
+    else if (update)
+        validate_updated_pod(ad->config, r, &s, a);
+    else
         validate_created_pod(ad->config, r, &s, a);
     secrets_done(&s);
 }

@@ -19,6 +19,23 @@ struct flag_rule {
     const char *path, *why;
 };
 
+/* Names of targets and of egress are resolved with the pod's own /etc/hosts and resolv.conf: who
+ * writes them would say which address is which target. And its name servers can be spoken to. */
+static void check_resolver(struct json_object *pod, struct answer *a)
+{
+    static const char *const paths[] = {"spec.hostAliases", "spec.dnsConfig.nameservers",
+                                        "spec.dnsConfig.searches"};
+
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        if (value_n(value_at(pod, paths[i])))
+            answer_refuse(a,
+                          "%s: not permitted in a guarded pod (it would decide which address a "
+                          "policy's host name means); leave it out, and have the cluster's DNS "
+                          "know the name",
+                          paths[i]);
+    }
+}
+
 void agentpod_check_pod(struct json_object *pod, struct answer *a)
 {
     static const struct flag_rule flags[] = {
@@ -49,6 +66,7 @@ void agentpod_check_pod(struct json_object *pod, struct answer *a)
                          "a guarded pod; use RuntimeDefault");
     if (strcmp(value_text(pod, "spec.os.name"), "windows") == 0)
         answer_refuse(a, "spec.os.name: the guard runs on Linux only; label another namespace");
+    check_resolver(pod, a);
 }
 
 /* ---- tokens and logins ---- */
@@ -93,6 +111,11 @@ void agentpod_check_tokens(const struct config *c, struct json_object *pod, stru
             snprintf(where, sizeof where, "spec.volumes[%zu].projected.sources[%zu]", i, j);
             if (token)
                 check_token_source(c, where, token, a);
+            if (value_get(value_item(sources, j), "podCertificate"))
+                answer_refuse(a,
+                              "%s.podCertificate: the API server may take such a certificate as a "
+                              "login, which only the guard may hold; leave it out",
+                              where);
         }
     }
 }
@@ -128,26 +151,30 @@ static void check_volume_logins(struct json_object *pod, const struct secrets *s
     }
 }
 
-void agentpod_check_logins(struct json_object *pod, const struct secrets *s, struct answer *a)
+void agentpod_check_variables(const struct pod_walk *w, const struct secrets *s, struct answer *a)
 {
     static const struct {
         const char *list, *path;
     } places[] = {{"env", "valueFrom.secretKeyRef.name"}, {"envFrom", "secretRef.name"}};
 
-    check_volume_logins(pod, s, a);
-    for (struct pod_walk w = pod_walk(pod); pod_next(&w);) {
-        for (size_t p = 0; p < ARRAY_LEN(places); p++) {
-            struct json_object *list = value_get(w.container, places[p].list);
+    for (size_t p = 0; p < ARRAY_LEN(places); p++) {
+        struct json_object *list = value_get(w->container, places[p].list);
 
-            for (size_t i = 0; i < value_n(list); i++) {
-                char at[POD_WHERE_LEN], where[2 * GUARD_FIELD_LEN];
+        for (size_t i = 0; i < value_n(list); i++) {
+            char at[POD_WHERE_LEN], where[2 * GUARD_FIELD_LEN];
 
-                snprintf(where, sizeof where, "%s.%s[%zu].%s", pod_where(&w, at), places[p].list, i,
-                         places[p].path);
-                check_login(s, value_str(value_item(list, i), places[p].path), where, a);
-            }
+            snprintf(where, sizeof where, "%s.%s[%zu].%s", pod_where(w, at), places[p].list, i,
+                     places[p].path);
+            check_login(s, value_str(value_item(list, i), places[p].path), where, a);
         }
     }
+}
+
+void agentpod_check_logins(struct json_object *pod, const struct secrets *s, struct answer *a)
+{
+    check_volume_logins(pod, s, a);
+    for (struct pod_walk w = pod_walk(pod); pod_next(&w);)
+        agentpod_check_variables(&w, s, a);
 }
 
 /* ---- capabilities ---- */

@@ -23,7 +23,9 @@ bool agentpod_drops(struct json_object *drop, const char *capability);
 void agentpod_check_tokens(const struct config *c, struct json_object *pod, struct answer *a);
 /* The agent must not be given a login that the guard keeps from it. */
 void agentpod_check_logins(struct json_object *pod, const struct secrets *s, struct answer *a);
-/* Fields of the pod itself: host namespaces, hostPath, seccomp, Windows. */
+/* The same for the variables of one container. */
+void agentpod_check_variables(const struct pod_walk *w, const struct secrets *s, struct answer *a);
+/* Fields of the pod itself: host namespaces, hostPath, seccomp, Windows, names of hosts. */
 void agentpod_check_pod(struct json_object *pod, struct answer *a);
 /* The pod, and what its containers ask for; not what injection sets by itself. The API server would
  * refuse some of it only after injection, with words that explain nothing. */

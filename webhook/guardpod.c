@@ -224,11 +224,11 @@ struct json_object *guard_container(const struct config *c, const struct guard_i
 
 /* ---- comparing ---- */
 
-/* Not ours to say; none of them lets anything run in the container or reach into it. */
+/* Not ours to say; none of them lets anything run in the container or reach into it. (The path of
+ * the termination message does: an empty file is mounted there, over resolv.conf for one.) */
 static bool is_tolerated(const char *key)
 {
-    static const char *const keys[] = {"resources", "resizePolicy", "terminationMessagePath",
-                                       "terminationMessagePolicy"};
+    static const char *const keys[] = {"resources", "resizePolicy", "terminationMessagePolicy"};
 
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         if (strcmp(keys[i], key) == 0)

@@ -302,16 +302,6 @@ static void patch_pod(struct json_object *pod, struct patch *p)
         patch_add(p, json_object_new_boolean(false), "/spec/automountServiceAccountToken");
 }
 
-static int choose_ids(const struct config *c, const struct review *r, struct guard_ids *ret,
-                      struct error *err)
-{
-    char field[GUARD_FIELD_LEN];
-
-    if (guard_ids_read(c, r->object, ret) && !guard_ids_used(r->object, ret, field))
-        return 0;
-    return guard_ids_choose(c, r->object, r->uid, ret, err);
-}
-
 static void make_patch(const struct config *c, const struct review *r, const struct guard_ids *ids,
                        const struct secrets *s, struct answer *a)
 {
@@ -346,7 +336,9 @@ void inject_pod(const struct config *c, const struct review *r, const struct sec
     agentpod_check_wishes(r->object, a);
     agentpod_check_tokens(c, r->object, a);
     agentpod_check_logins(r->object, s, a);
-    if (choose_ids(c, r, &ids, &err) < 0)
+    /* Anew each time, also when the pod has a guard: what it has there may be its writer's, who
+     * knows as which user the image runs. */
+    if (guard_ids_choose(c, r->object, r->uid, &ids, &err) < 0)
         answer_refuse(a, "%s", err.text);
     if (a->n_reasons == 0)
         make_patch(c, r, &ids, s, a);

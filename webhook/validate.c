@@ -156,13 +156,16 @@ static void check_unchanged(const struct review *r, struct answer *a)
     }
 }
 
-static void check_new_ephemeral(const struct config *c, const struct review *r, struct answer *a)
+static void check_new_ephemeral(const struct config *c, const struct review *r,
+                                const struct secrets *s, struct answer *a)
 {
     struct json_object *before = value_at(r->old, "spec.ephemeralContainers");
 
     for (struct pod_walk w = pod_walk(r->object); pod_next(&w);) {
-        if (strcmp(w.list, "ephemeralContainers") == 0 && !pod_named(before, w.name, NULL))
-            agentpod_check_container(c, r->object, &w, a);
+        if (strcmp(w.list, "ephemeralContainers") != 0 || pod_named(before, w.name, NULL))
+            continue;
+        agentpod_check_container(c, r->object, &w, a);
+        agentpod_check_variables(&w, s, a);
     }
 }
 
@@ -174,7 +177,8 @@ static bool read_ids(struct json_object *pod, struct guard_ids *ret)
     return guard_ids_read(&any, pod, ret);
 }
 
-void validate_updated_pod(const struct config *c, const struct review *r, struct answer *a)
+void validate_updated_pod(const struct config *c, const struct review *r, const struct secrets *s,
+                          struct answer *a)
 {
     struct guard_ids ids;
     struct error err;
@@ -189,7 +193,7 @@ void validate_updated_pod(const struct config *c, const struct review *r, struct
     }
     check_unchanged(r, a);
     check_reserved_names(r->object, a);
-    check_new_ephemeral(c, r, a);
+    check_new_ephemeral(c, r, s, a);
     if (read_ids(r->object, &ids))
         check_ids(r->object, &ids, a);
     else

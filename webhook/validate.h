@@ -9,8 +9,10 @@
 /* CREATE of a pod. */
 void validate_created_pod(const struct config *c, const struct review *r, const struct secrets *s,
                           struct answer *a);
-/* UPDATE of a pod or of its ephemeral containers. */
-void validate_updated_pod(const struct config *c, const struct review *r, struct answer *a);
+/* UPDATE of a pod or of its ephemeral containers. Only the latter bring containers, and so need the
+ * secrets; for others they may be empty. */
+void validate_updated_pod(const struct config *c, const struct review *r, const struct secrets *s,
+                          struct answer *a);
 
 /* CONNECT: a command line that may run in the guard's container, and what the person needs to be
  * allowed for it. */

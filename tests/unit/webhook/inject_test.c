@@ -48,7 +48,8 @@ static bool has_volume(struct json_object *pod, const char *name)
     return pod_named(value_at(pod, "spec.volumes"), name, NULL) != NULL;
 }
 
-/* Whatever the shape: what comes out passes validation, and injecting again changes nothing. */
+/* Whatever the shape: what comes out passes validation, and injecting again changes nothing (but
+ * for the guard's user and group, which follow from the request). */
 static void check_stable(const struct config *c, struct json_object *pod, const char *targets)
 {
     struct review r = review_of("CREATE", "pods", value_copy(pod), NULL);
@@ -57,7 +58,6 @@ static void check_stable(const struct config *c, struct json_object *pod, const 
 
     answer_init(&again);
     answer_init(&valid);
-    r.uid = "another uid";
     inject_pod(c, &r, &s, &again);
     answer_settle(&again);
     assert_true(again.allowed);
@@ -300,6 +300,28 @@ static void ids_follow_from_the_uid_and_avoid_the_pods(void **state)
     }
 }
 
+/* Who writes a pod with a guard in it could choose the guard's user so that its image has it. */
+static void whoever_puts_a_guard_there_does_not_choose_its_user(void **state)
+{
+    _cleanup_(config_free) struct config *c = config_with("");
+    _cleanup_(value_put) struct json_object *pod = injected_with(
+        c,
+        "{\"spec\": {\"initContainers\": [{\"name\": \"chaperone-init\", \"image\": \"" INIT_IMAGE
+        "\", \"args\": [\"--uid\", \"10001\", \"--gid\", \"10002\"]}, {\"name\": \"chaperone\", "
+        "\"image\": \"" GUARD_IMAGE "\", \"securityContext\": {\"runAsUser\": 10001, "
+        "\"runAsGroup\": 10002}, \"terminationMessagePath\": \"/etc/resolv.conf\"}], "
+        "\"containers\": [{\"name\": \"app\", \"image\": \"a\"}]}}",
+        NO_TARGETS);
+    _cleanup_(value_put) struct json_object *plain = injected_with(c, PLAIN, NO_TARGETS);
+    struct guard_ids ids = ids_of(c, pod), wanted = ids_of(c, plain);
+
+    (void)state;
+    assert_true(ids.uid != 10001 && ids.gid != 10002);
+    assert_true(ids.uid == wanted.uid && ids.gid == wanted.gid);
+    assert_int_equal(value_n(value_at(pod, "spec.initContainers")), 2);
+    check_stable(c, pod, NO_TARGETS);
+}
+
 /* ---- what others did to it ---- */
 
 /* Injects, lets somebody change the pod, injects again: canonical. */
@@ -528,6 +550,7 @@ int main(void)
         cmocka_unit_test(files_of_trust_are_mounted_over),
         cmocka_unit_test(known_hosts_is_there_with_ssh_targets),
         cmocka_unit_test(ids_follow_from_the_uid_and_avoid_the_pods),
+        cmocka_unit_test(whoever_puts_a_guard_there_does_not_choose_its_user),
         cmocka_unit_test(what_others_change_is_mended),
         cmocka_unit_test(refusals_name_field_and_remedy),
         cmocka_unit_test(the_stores_token_is_the_guards_alone),

@@ -14,7 +14,7 @@ static void validate(const struct config *c, struct review *r, struct answer *a)
     if (strcmp(r->operation, "CREATE") == 0)
         validate_created_pod(c, r, &s, a);
     else
-        validate_updated_pod(c, r, a);
+        validate_updated_pod(c, r, &s, a);
     answer_settle(a);
     secrets_done(&s);
 }
@@ -78,6 +78,15 @@ static void ways_around_are_refused(void **state)
         {"spec", "hostIPC", "true", "spec.hostIPC: true is not permitted"},
         {"spec", "shareProcessNamespace", "true", "spec.shareProcessNamespace: true"},
         {"spec", "os", "{\"name\": \"windows\"}", "spec.os.name: the guard runs on Linux"},
+        {"spec", "hostAliases", "[{\"ip\": \"192.0.2.1\", \"hostnames\": [\"db\"]}]",
+         "spec.hostAliases: not permitted"},
+        {"spec", "dnsConfig", "{\"nameservers\": [\"192.0.2.53\"]}",
+         "spec.dnsConfig.nameservers: not permitted"},
+        {"spec", "dnsConfig", "{\"searches\": [\"evil.example\"]}",
+         "spec.dnsConfig.searches: not permitted"},
+        {"spec.volumes", NULL,
+         "{\"name\": \"t\", \"projected\": {\"sources\": [{\"podCertificate\": {}}]}}",
+         ".podCertificate: the API server may take"},
         {"spec", "securityContext", "{\"seccompProfile\": {\"type\": \"Unconfined\"}}",
          "spec.securityContext.seccompProfile.type: Unconfined"},
         {"spec.volumes", NULL, "{\"name\": \"h\", \"hostPath\": {\"path\": \"/\"}}",
@@ -144,6 +153,8 @@ static void harmless_things_pass(void **state)
     static const struct row rows[] = {
         {"spec", "hostNetwork", "false", NULL},
         {"spec", "hostUsers", "false", NULL},
+        {"spec", "hostAliases", "[]", NULL},
+        {"spec", "dnsConfig", "{\"options\": [{\"name\": \"ndots\", \"value\": \"2\"}]}", NULL},
         {"context", "privileged", "false", NULL},
         {"context", "procMount", "\"Default\"", NULL},
         {"context", "runAsUser", "1000", NULL},
@@ -237,6 +248,8 @@ static void touching_the_guard_is_refused(void **state)
         {1, "lifecycle", "{}", "spec.initContainers[1].lifecycle"},
         {1, "stdin", "true", "spec.initContainers[1].stdin"},
         {1, "workingDir", "\"/tmp\"", "spec.initContainers[1].workingDir"},
+        {1, "terminationMessagePath", "\"/etc/resolv.conf\"",
+         "spec.initContainers[1].terminationMessagePath"},
         {1, "restartPolicy", "null", "spec.initContainers[1].restartPolicy"},
         {1, "startupProbe", "null", "spec.initContainers[1].startupProbe"},
         {0, "restartPolicy", "\"Always\"", "spec.initContainers[0].restartPolicy"},
@@ -366,6 +379,23 @@ static void debug_mounts(struct json_object *pod)
         json_tokener_parse("[{\"name\": \"chaperone-run\", \"mountPath\": \"/x\"}]"));
 }
 
+static void debug_with_login(struct json_object *pod)
+{
+    debug_restricted(pod);
+    json_object_object_add(
+        value_item(value_at(pod, "spec.ephemeralContainers"), 0), "env",
+        json_tokener_parse("[{\"name\": \"P\", \"valueFrom\": {\"secretKeyRef\": {\"name\": "
+                           "\"orders-login\", \"key\": \"password\"}}}]"));
+}
+
+static void debug_with_all_logins(struct json_object *pod)
+{
+    debug_restricted(pod);
+    json_object_object_add(value_item(value_at(pod, "spec.ephemeralContainers"), 0), "envFrom",
+                           json_tokener_parse("[{\"secretRef\": {\"name\": \"other\"}}, "
+                                              "{\"secretRef\": {\"name\": \"orders-login\"}}]"));
+}
+
 static void updates_keep_the_guard(void **state)
 {
     static const struct {
@@ -383,6 +413,8 @@ static void updates_keep_the_guard(void **state)
         {debug_named_guard, "spec.ephemeralContainers[0].name: \"chaperone-init\" is reserved"},
         {debug_as_guard, "spec.ephemeralContainers[0].securityContext.runAsUser"},
         {debug_mounts, "spec.ephemeralContainers[0].volumeMounts[0].name"},
+        {debug_with_login, "spec.ephemeralContainers[0].env[0].valueFrom.secretKeyRef.name"},
+        {debug_with_all_logins, "spec.ephemeralContainers[0].envFrom[1].secretRef.name"},
     };
     _cleanup_(config_free) struct config *c = config_with("");
     _cleanup_(config_free) struct config *newer = config_with(", imagePullPolicy: Always");
