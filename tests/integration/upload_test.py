@@ -381,7 +381,7 @@ def test_refusing_store_keeps_records_and_says_why(store, bucket, tmp_path, how)
         work(s, "kept")
         code = {"403": "403", "no such bucket": "404 NoSuchBucket", "no lock on the bucket": "ObjectLockConfiguration"}[how]
         run.wait_for(lambda: code in s.guard.http_get("/readyz")[1], 20, what="the reason in /readyz")
-        run.wait_for(lambda: len(waiting(s)) >= 2, 10, what="a sealed session")
+        run.wait_for(lambda: len(waiting(s)) >= 2, 30, what="a sealed session")
         assert code in s.guard.stderr()
         assert "kept-4." in text_of(s.guard.spool), "it is in the spool"
         if how == "403":
