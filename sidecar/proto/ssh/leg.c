@@ -91,7 +91,9 @@ static void note_refused(const char *text)
     n = end ? (int)(end - name) : (int)strlen(name);
     /* Nothing is asked for: what OpenSSH says before its first program, and signs of life. */
     if ((n == 28 && strncmp(name, "no-more-sessions@openssh.com", 28) == 0) ||
-        (n > 10 && strncmp(name, "keepalive@", 10) == 0))
+        (n > 10 && strncmp(name, "keepalive@", 10) == 0) ||
+        /* What a server tells: also the target, when libssh reads while it writes. */
+        (n > 9 && strncmp(name, "hostkeys-", 9) == 0))
         return;
     if (refused->n < SSHLEG_REFUSED)
         snprintf(refused->names[refused->n], sizeof refused->names[0], "%.*s", n, name);
