@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """recording.durability: Node. Nothing is at the target before its record has been forced to the disk; a slow disk holds up
 nobody but those who wait for it; one that fails refuses."""
+import http.client
 import json
+import ssl
 import subprocess
 import threading
 import time
@@ -11,7 +13,8 @@ import pytest
 from clients import raw
 from clients.harness import Stack
 from ssh_test import EXEC, guard as ssh_guard, ssh
-from support import run
+from support import apiserver, run
+from support.guard import Guard
 from support.sshd import Sshd
 
 pytestmark = pytest.mark.skipif(run.VARIANT != "release", reason="preloads a library")
@@ -200,3 +203,64 @@ def test_ssh_waits_for_the_disk(disk, tmp_path):
             assert b"recorded" in said[0].stdout + said[0].stderr, said
             disk.say("")
             assert ssh(g, "touch", str(mark)).returncode == 0 and mark.exists()
+
+
+CONFIG_MAPS = "/api/v1/namespaces/shop/configmaps"
+
+
+def kube_policies(api):
+    return f"""
+apiVersion: chaperone.dev/v1alpha1
+kind: GuardTarget
+metadata: {{name: cluster, namespace: agents}}
+spec:
+  protocol: kubernetes
+  hosts: [127.0.0.1]
+  ports: [{api.port}]
+  tls: {{mode: VerifyFull, caSecretRef: {{name: cluster-ca}}}}
+---
+apiVersion: chaperone.dev/v1alpha1
+kind: GuardPolicy
+metadata: {{name: p, namespace: agents}}
+spec:
+  targets: [{{name: cluster}}]
+  recording: {NODE}
+  rules: [{{name: remove, action: Allow, kube: {{verbs: [delete], resources: [configmaps], namespaces: [shop]}}}}]
+"""
+
+
+def remove(g, name):
+    context = ssl.create_default_context(cafile=str(g.trust / "ca.crt"))
+    c = http.client.HTTPSConnection("127.0.0.1", g.ports["cluster"], context=context, timeout=30 * run.SLOWNESS)
+    c.request("DELETE", f"{CONFIG_MAPS}/{name}", headers={"Authorization": "Bearer token-admin"})
+    answer = c.getresponse()
+    text = answer.read().decode()
+    c.close()
+    return answer.status, text
+
+
+@pytest.mark.skipif(not apiserver.available(), reason="no etcd or kube-apiserver: run make e2e-up once")
+def test_kube_waits_for_the_disk(disk):
+    disk.say("")
+    with apiserver.ApiServer(audit=True) as api:
+        api.namespace("shop")
+        for name in ("first", "held", "refused"):
+            api.request("POST", CONFIG_MAPS, {"metadata": {"name": name}})
+
+        def there():
+            return {o["metadata"]["name"] for o in api.request("GET", CONFIG_MAPS)["items"]} & {"first", "held", "refused"}
+        with Guard(kube_policies(api), listen={"cluster": None}, secrets={"cluster-ca": {"ca.crt": api.authority.pem}}, env=disk.env) as g:
+            assert remove(g, "first")[0] == 200 and there() == {"held", "refused"}
+            for name, word, status in (("held", "", 200), ("refused", "fail", 503)):
+                asked = len(disk.log())
+                disk.say("hold")
+                thread, said = in_background(lambda n=name: remove(g, n))
+                disk.wait_asked(asked, "the request")
+                assert name in there() and not api.audited(f"configmaps/{name}") and not said
+                disk.say(word)
+                thread.join(20 * run.SLOWNESS)
+                assert said and said[0][0] == status, said
+            assert "recorded" in said[0][1] and there() == {"refused"} and not api.audited("configmaps/refused")
+            assert any("configmaps/refused" in p.read_text() for p in g.record_files())
+            disk.say("")
+            assert remove(g, "refused")[0] == 200 and not there()
