@@ -3,6 +3,7 @@
  */
 #include "anchors.h"
 
+#include "kubectl.h"
 #include "object.h"
 #include "sidecar/record/chain.h"
 #include "src-common/buffer.h"
@@ -182,6 +183,12 @@ static int by_place(const void *x, const void *y)
     return order ? order : (a->seq > b->seq) - (a->seq < b->seq);
 }
 
+static void sort(struct anchors *a)
+{
+    if (a->n)
+        qsort(a->list, a->n, sizeof *a->list, by_place);
+}
+
 int anchors_load(const char *path, struct anchors **ret, struct error *err)
 {
     struct anchors *a = calloc(1, sizeof *a);
@@ -202,10 +209,40 @@ int anchors_load(const char *path, struct anchors **ret, struct error *err)
                                         : "cannot read %s",
                          path);
     }
-    if (a->n)
-        qsort(a->list, a->n, sizeof *a->list, by_place);
+    sort(a);
     *ret = a;
     return 0;
+}
+
+bool anchors_of_cluster(const struct cli *cli)
+{
+    const char *from = cli_option(cli, "anchors");
+
+    return from && strcmp(from, ANCHORS_CLUSTER) == 0;
+}
+
+enum exit_code anchors_fetch(const struct cli *cli, struct anchors **ret)
+{
+    struct anchors *a = calloc(1, sizeof *a);
+    struct json_object *events = NULL;
+    enum exit_code code;
+
+    if (!a)
+        return cli_fail(EXIT_UNREACHABLE, "out of memory");
+    code = kubectl_get(
+        cli, KUBECTL_AS_GIVEN,
+        (const char *const[]){"events", "--field-selector", "reportingComponent=" CONTROLLER, NULL},
+        &events);
+    if (code == EXIT_DONE && take_all(a, events) != 0)
+        code = cli_fail(EXIT_UNREACHABLE, "out of memory");
+    json_object_put(events);
+    if (code != EXIT_DONE) {
+        anchors_free(a);
+        return code;
+    }
+    sort(a);
+    *ret = a;
+    return EXIT_DONE;
 }
 
 void anchors_free(struct anchors *a)
@@ -263,19 +300,21 @@ struct record_heads anchors_heads(struct anchors *a)
     return (struct record_heads){fits, a};
 }
 
-void anchors_check_end(struct anchors *a, struct record_check *c)
+bool anchors_check_end(struct anchors *a, struct record_check *c)
 {
     struct anchor *one = from_line(a, c->session, 0), *behind;
+    bool named = one != NULL;
 
     for (; one && one < a->list + a->n && strcmp(one->session, c->session) == 0; one++)
         one->seen = true;
     behind = from_line(a, c->session, c->first + c->lines);
     if (!behind || !c->ok)
-        return;
+        return named;
     c->ok = c->sealed = false;
     c->bad_seq = c->first + c->lines;
     snprintf(c->reason, sizeof c->reason, "its end was cut off: an Event of %.100s names line %llu",
              behind->pod, (unsigned long long)behind->seq);
+    return named;
 }
 
 static bool ends_with(const char *text, const char *tail)

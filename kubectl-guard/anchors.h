@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include "cli.h"
+
 #include "sidecar/record/record.h"
 #include "sidecar/record/signer.h"
 #include "src-common/error.h"
@@ -12,6 +14,11 @@ struct anchors;
 /* Reads Events from a file, or "-": what `kubectl get events -o json` prints, an array, or an Event
  * a line. -errno, with err. */
 int anchors_load(const char *path, struct anchors **ret, struct error *err) MUST_CHECK;
+/* --anchors ANCHORS_CLUSTER: the guards' Events that the cluster still has, through kubectl: of the
+ * namespace, or of all with -A. Blocks; on failure it was said. */
+#define ANCHORS_CLUSTER "events"
+bool anchors_of_cluster(const struct cli *cli); /* is that what the command line says? */
+enum exit_code anchors_fetch(const struct cli *cli, struct anchors **ret);
 void anchors_free(struct anchors *a); /* accepts NULL */
 size_t anchors_count(const struct anchors *a);
 /* The keys that guards said they sign with. */
@@ -19,8 +26,9 @@ const struct trusted_keys *anchors_keys(const struct anchors *a);
 
 /* For the checker: whether its lines are those that Events name. */
 struct record_heads anchors_heads(struct anchors *a);
-/* After a record was read: bad, when Events name a line behind its last. */
-void anchors_check_end(struct anchors *a, struct record_check *c);
+/* After a record was read: bad, when Events name a line behind its last. False: no Event names one
+ * of its lines, so that they say nothing about it. */
+bool anchors_check_end(struct anchors *a, struct record_check *c);
 /* Records that Events of the pod whose folder this is name and that were not read. With one pod's
  * Events alone any folder is taken for its. Number of complaints. */
 typedef void anchors_complain_fn(const char *text, void *arg);

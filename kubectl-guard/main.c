@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * kubectl-guard: what people do with guards. Start-up, help, and the table of commands.
  */
+#include "anchors.h"
 #include "bucket.h"
 #include "commands.h"
 #include "complete.h"
@@ -75,7 +76,7 @@ const struct command commands[] = {
      "is\n"
      "missing, and with --strict when any is unsealed. Trust the keys of --key FILE alone. With\n"
      "--anchors the Events of the pods say which lines there were, and which keys sign.",
-     verify_options, 0, SIZE_MAX, cmd_verify, PLACE_FILES},
+     verify_options, 0, SIZE_MAX, cmd_verify, PLACE_FILES, .everywhere = true},
     {"export", "RECORD --html F | --asciicast F | --json F | --csv F", "convert records",
      "F may be - for standard output. html is one file to open in a browser; asciicast v2 plays "
      "with\n"
@@ -120,7 +121,7 @@ static void print_options(const struct command *c)
     }
     puts("\noptions, for every command:");
     cli_print_options(global_options);
-    if (c && c->place == PLACE_FILES)
+    if (c && c->place == PLACE_FILES && !c->everywhere)
         return;
     puts("\noptions for a cluster, as kubectl's:");
     cli_print_options(kubectl_options);
@@ -178,8 +179,10 @@ static enum exit_code check_place(const struct cli *cli)
 
         if (!cli_find_option(kubectl_options, bytes_str(name)) || chooses_records(cli, name))
             continue;
-        if (c->place == PLACE_FILES)
-            return cli_usage(cli, "--%s has no meaning here: %s reads files", name, c->name);
+        if (c->place == PLACE_FILES && !anchors_of_cluster(cli))
+            return cli_usage(cli, "--%s has no meaning here: %s reads files%s", name, c->name,
+                             c->run == cmd_verify ? ". With --anchors events it asks a cluster, too"
+                                                  : "");
         if (!cli->cluster && c->place == PLACE_GUARD)
             return cli_usage(cli,
                              "--%s is for a cluster, but the guard at %s is asked: leave it out, "

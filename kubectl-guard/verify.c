@@ -17,8 +17,10 @@
 const struct option_spec verify_options[] = {
     {"key", 0, "FILE", "trust these public keys alone (PEM, or lines of 64 hex digits)", true},
     {"published-keys", 0, NULL, "trust those that lie beside the records (guard-….pub), too"},
-    {"anchors", 0, "FILE",
-     "compare with Events: what `kubectl get events -o json` says, or - for standard input"},
+    {"anchors", 0, ANCHORS_CLUSTER "|FILE",
+     "compare with Events: `" ANCHORS_CLUSTER
+     "` for those of the cluster (-n, -A), or FILE of what "
+     "`kubectl get events -o json` says (- is standard input)"},
     {"strict", 0, NULL, "an unsealed record is a failure, too"},
     RECORDS_OPTIONS,
     {0},
@@ -34,6 +36,9 @@ struct verification {
     struct trusted_keys given;
     struct anchors *anchors; /* NULL: none were given */
     struct record_heads heads;
+    bool ledger_named; /* in this folder: an Event names a line of a ledger, which names the rest */
+    size_t unnamed;    /* records of this folder of which no Event names a line */
+    size_t unanchored; /* the same of all folders without such a ledger */
     enum exit_code code;
 };
 
@@ -152,6 +157,10 @@ static void leave_folder(struct verification *v)
         recordset_compare(&v->set, v->cli, complain, v);
     if (v->whole && v->anchors && v->dir[0])
         anchors_missing(v->anchors, v->dir, complain, v);
+    if (!v->ledger_named)
+        v->unanchored += v->unnamed;
+    v->unnamed = 0;
+    v->ledger_named = false;
     recordset_forget(&v->set);
     v->dir[0] = '\0';
 }
@@ -185,6 +194,14 @@ static int check_file(const struct verification *v, const char *path, struct rec
     return rc;
 }
 
+static void check_anchors(struct verification *v, struct record_check *c)
+{
+    if (!anchors_check_end(v->anchors, c))
+        v->unnamed++;
+    else if (strncmp(c->session, LEDGER_PREFIX, sizeof LEDGER_PREFIX - 1) == 0)
+        v->ledger_named = true;
+}
+
 static void verify_one(const char *path, const char *dir, const char *session, void *arg)
 {
     struct verification *v = arg;
@@ -203,7 +220,7 @@ static void verify_one(const char *path, const char *dir, const char *session, v
     if (r == 0)
         ask_for_signature(v, &c);
     if (r == 0 && v->anchors)
-        anchors_check_end(v->anchors, &c);
+        check_anchors(v, &c);
     if (v->list)
         json_object_array_add(v->list, to_json(path, &c, r == 0 ? NULL : err.text));
     if (r != 0) {
@@ -252,7 +269,21 @@ static enum exit_code load_keys(struct verification *v)
     return EXIT_DONE;
 }
 
-/* The keys in Events are those to trust when nobody names others. */
+static enum exit_code no_anchors(const struct cli *cli, const char *path)
+{
+    bool all = cli_option(cli, "all-namespaces");
+
+    if (!anchors_of_cluster(cli))
+        return cli_fail(EXIT_UNREACHABLE, "%s: no guard's Event in it names a record's head", path);
+    return cli_fail(EXIT_UNREACHABLE,
+                    "no guard's Event in the %s names a record's head. The API server forgets "
+                    "Events, after an hour unless its --event-ttl says otherwise: keep them "
+                    "(kubectl get events -o json), and name that file with --anchors%s",
+                    all ? "cluster" : "namespace", all ? "" : ". Another namespace: -n, or -A");
+}
+
+/* The keys in Events are those to trust when nobody names others. What keeps us from comparing is
+ * never a "no": that would mean that a record was tampered with. */
 static enum exit_code load_anchors(struct verification *v)
 {
     const char *path = cli_option(v->cli, "anchors");
@@ -260,10 +291,14 @@ static enum exit_code load_anchors(struct verification *v)
 
     if (!path)
         return EXIT_DONE;
-    if (anchors_load(path, &v->anchors, &err) != 0)
+    if (anchors_of_cluster(v->cli)) {
+        if (anchors_fetch(v->cli, &v->anchors) != EXIT_DONE)
+            return EXIT_UNREACHABLE;
+    } else if (anchors_load(path, &v->anchors, &err) != 0) {
         return cli_fail(EXIT_UNREACHABLE, "%s", err.text);
+    }
     if (anchors_count(v->anchors) == 0)
-        return cli_fail(EXIT_UNREACHABLE, "%s: no guard's Event in it names a record's head", path);
+        return no_anchors(v->cli, path);
     v->heads = anchors_heads(v->anchors);
     if (v->given.n == 0)
         v->given = *anchors_keys(v->anchors);
@@ -293,8 +328,10 @@ enum exit_code cmd_verify(const struct cli *cli)
 
     if (!from && cli->n_args == 0)
         return cli_usage(cli, "which records? RECORD..., or --from s3://BUCKET/PREFIX");
-    if (load_keys(&v) != EXIT_DONE || load_anchors(&v) != EXIT_DONE)
+    if (load_keys(&v) != EXIT_DONE || load_anchors(&v) != EXIT_DONE) {
+        anchors_free(v.anchors);
         return EXIT_UNREACHABLE;
+    }
     v.keys = v.given;
     recordset_init(&v.set);
     if (cli->output >= OUTPUT_JSON)
@@ -313,6 +350,12 @@ enum exit_code cmd_verify(const struct cli *cli)
     if (v.list)
         object_print(cli, v.list);
     json_object_put(v.list);
+    if (v.unanchored)
+        cli_fail(
+            EXIT_DONE,
+            "warning: %zu records could not be compared: no Event names a line of them. Events "
+            "expire; these may have",
+            v.unanchored);
     recordset_done(&v.set);
     anchors_free(v.anchors);
     return v.code;

@@ -84,6 +84,46 @@ def test_events_as_kubectl_prints_them(evidence):
         assert guard("verify", "--anchors", "-", folder, input=wrong, check=False).returncode == 3
 
 
+def ask_cluster(api, folder, ns, token="token-admin"):  # noqa: F811
+    return guard("verify", "--anchors", "events", "--server", f"https://127.0.0.1:{api.port}", "--certificate-authority", api.authority.ca,
+                 "--token", token, "-n", ns, folder, check=False, env={**os.environ, "KUBECTL": apiserver._program("kubectl")})
+
+
+@pytest.mark.skipif(not apiserver._program("kubectl"), reason="no kubectl: run make e2e-up once")
+def test_events_are_asked_of_the_cluster(evidence, api, tmp_path):  # noqa: F811
+    """As from a file, and what keeps us from comparing is exit code 3, never 1 and never 0."""
+    kind, folder, events = evidence
+    ns = json.loads(events.read_text())["items"][0]["metadata"]["namespace"]
+    done = ask_cluster(api, folder, ns)
+    assert done.returncode == 0 and done.stdout == guard("verify", "--anchors", events, folder).stdout, done.stderr
+    assert "could not be compared" not in done.stderr
+    copy = shutil.copytree(folder, tmp_path / "cut")
+    if kind == "plain":
+        path = sorted(copy.glob("*.jsonl"))[1]
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-2]))
+    else:
+        sorted(copy.glob("guard-*.zst"))[-1].unlink()
+    done = ask_cluster(api, copy, ns)
+    assert done.returncode == 1 and "its end was cut off: an Event of" in done.stdout, done.stdout + done.stderr
+    empty = api.namespace(f"{ns}-empty")
+    done = ask_cluster(api, folder, empty)
+    assert done.returncode == 3 and not done.stdout
+    assert "The API server forgets Events" in done.stderr and "--event-ttl" in done.stderr and "-n, or -A" in done.stderr
+    done = ask_cluster(api, folder, ns, token="nobody's")
+    assert done.returncode == 3 and not done.stdout and "Unauthorized" in done.stderr, done.stderr
+    done = guard("verify", "-n", ns, folder, check=False)
+    assert done.returncode == 2 and "--anchors events" in done.stderr
+
+
+def test_records_whose_events_have_expired_are_counted(evidence):
+    kind, folder, events = evidence
+    if kind == "sealed":
+        pytest.skip("of plain records")
+    left = [e for e in json.loads(events.read_text())["items"] if e["reason"] == "SessionEnded"][:1]
+    done = guard("verify", "--anchors", "-", folder, input=json.dumps({"items": left}))
+    assert "warning: 2 records could not be compared" in done.stderr
+
+
 def rechain(lines, start=0):
     """The lines anew, with hashes that hold: what anybody can compute."""
     previous, out = None, []
