@@ -131,6 +131,8 @@ static int read_greeting(struct pghandshake *h)
         default:
             rc = pghandshake_fail(h, "08P01", "unexpected message from the upstream at login");
         }
+        if (rc == 0 && h->greeting.failed)
+            rc = pghandshake_fail(h, "53200", "the upstream's greeting does not end");
         if (rc)
             return rc;
     }

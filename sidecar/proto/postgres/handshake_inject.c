@@ -133,6 +133,8 @@ int pghandshake_refused(struct pghandshake *h, const struct pgwire_msg *m)
 {
     if (h->injecting)
         return refused(h, m->body);
+    if (pgwire_error_field(m->body, 'C').len != 5)
+        return pghandshake_fail(h, "08P01", "malformed error from the upstream during login");
     snprintf(h->failure, sizeof h->failure, "upstream refused the login");
     (void)!conn_write_all_by(&h->session->client, m->raw, h->deadline_ms);
     return -1;
