@@ -176,7 +176,8 @@ def test_exec_with_input_with_a_status_and_with_a_terminal(w):
     assert through.out.strip() == str(len(long)), through
     assert w.agent("exec", "worker", "--", "sh", "-c", "echo err >&2; exit 9").code == 9
     shell = " ".join(w.argv("exec", "-it", "worker", "--", "bash", "--norc"))
-    screen = w.pod.run("script", "-qec", f"stty rows 33 cols 77; {shell}", "/dev/null", input="tty; stty size; echo ty''ped; exit 5\n")
+    size = 'until [ "$(stty size)" = "33 77" ]; do sleep 0.1; done; '  # it comes after the start, through a stream of its own
+    screen = w.pod.run("script", "-qec", f"stty rows 33 cols 77; {shell}", "/dev/null", input=size + "tty; stty size; echo ty''ped; exit 5\n")
     assert screen.code == 5 and "/dev/pts/" in screen.out and "33 77" in screen.out and "typed" in screen.out, screen
 
 

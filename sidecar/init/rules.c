@@ -50,8 +50,13 @@ static void write_egress(const struct rules_config *c, struct buffer *out)
     buffer_printf(out, "-A CHAPERONE_EGRESS -o lo -j ACCEPT\n");
     /* A redirected packet still carries the interface it was first routed to. */
     buffer_printf(out, "-A CHAPERONE_EGRESS -d %s -j ACCEPT\n", v6 ? "::1/128" : "127.0.0.0/8");
-    /* Before the owner: the last packets of a closed socket have none. */
-    buffer_printf(out, "-A CHAPERONE_EGRESS -m conntrack --ctstate ESTABLISHED -j ACCEPT\n");
+    /* Before the owner: the last packets of a closed socket have none. Never one that begins a
+     * connection: conntrack keeps those of the guard for a while when a server breaks them off, and
+     * takes the first packet of an agent's from the same port for a part of it, not redirected. */
+    buffer_printf(out, "-A CHAPERONE_EGRESS -p tcp ! --syn -m conntrack --ctstate ESTABLISHED "
+                       "-j ACCEPT\n");
+    buffer_printf(out, "-A CHAPERONE_EGRESS ! -p tcp -m conntrack --ctstate ESTABLISHED "
+                       "-j ACCEPT\n");
     /* Errors only; connections that a protocol helper expects would be a way out. */
     buffer_printf(out, "-A CHAPERONE_EGRESS -p %s -m conntrack --ctstate RELATED -j ACCEPT\n",
                   icmp);

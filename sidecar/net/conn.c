@@ -19,22 +19,34 @@ void conn_init(struct conn *c, int fd)
     *c = (struct conn){.fd = fd};
 }
 
-void conn_close(struct conn *c)
+void conn_shut(struct conn *c)
 {
+    int cork = 1;
+
+    if (c->fd < 0)
+        return;
     if (c->ssl) {
+        /* In one segment: a server that has closed answers the first with an RST. Conntrack would
+         * keep a connection that it never saw a FIN of, and the agent's next from that port fails.
+         */
+        setsockopt(c->fd, IPPROTO_TCP, TCP_CORK, &cork, sizeof cork);
         ERR_clear_error();
         if (SSL_is_init_finished(c->ssl))
             SSL_shutdown(c->ssl);
-        SSL_free(c->ssl);
         ERR_clear_error();
     }
-    if (c->fd >= 0) {
-        /* A FIN first, even when unread bytes make it an RST after that: after a bare RST from our
-         * side conntrack keeps the redirection, and the next connection that has the same port,
-         * perhaps our own to the server, would be led to our listener. */
-        shutdown(c->fd, SHUT_WR);
+    shutdown(c->fd, SHUT_WR);
+}
+
+void conn_close(struct conn *c)
+{
+    /* A FIN first, even when unread bytes make it an RST after that: after a bare RST from our side
+     * conntrack keeps the redirection, and the next connection that has the same port, perhaps our
+     * own to the server, would be led to our listener. */
+    conn_shut(c);
+    SSL_free(c->ssl);
+    if (c->fd >= 0)
         close(c->fd);
-    }
     conn_init(c, -1);
 }
 

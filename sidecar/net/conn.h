@@ -20,6 +20,9 @@ struct conn {
 };
 
 void conn_init(struct conn *c, int fd);
+/* Ends our direction: TLS's close_notify, if that is possible at once, and a FIN. Accepts an unused
+ * one. */
+void conn_shut(struct conn *c);
 /* Sends TLS's close_notify if that is possible at once, then closes. Accepts an unused one. */
 void conn_close(struct conn *c);
 

@@ -169,9 +169,7 @@ static void shut_when_drained(struct relay *r, enum side s)
 
     if (r->leg[other_side(s)].eof && !l->shut && leg_waiting(l) == 0) {
         l->shut = true;
-        if (l->conn.ssl)
-            SSL_shutdown(l->conn.ssl);
-        shutdown(l->conn.fd, SHUT_WR);
+        conn_shut(&l->conn);
     }
 }
 

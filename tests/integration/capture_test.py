@@ -295,6 +295,20 @@ def test_a_connection_that_was_broken_off_does_not_lead_the_guard_to_itself(pod)
         assert who(port, uid=netns.GUARD_UID) == servers, "the guard was led to itself"
 
 
+def test_a_port_that_the_guard_left_leads_past_nobody(pod):
+    """Conntrack keeps a connection of the guard that the server broke off, not redirected as it was; an agent that connects
+    by the same port (ports are told in /proc/net/tcp) rides on that. It is refused, or meets the guard."""
+    def who(source, what="who", uid=netns.AGENT_UID, check=True):
+        return pod.ns.run_python(WHO, uid=uid, args=[str(source), pod.ns.host4, str(pod.pg.port), what], timeout=30, check=check)
+    servers = who(23100, uid=netns.GUARD_UID).stdout.strip()
+    for port in range(23110, 23120):
+        assert who(port, "garbage", uid=netns.GUARD_UID).stdout.strip() in ("", "ConnectionResetError", "BrokenPipeError")
+        met = who(port, check=False)
+        assert met.stdout.strip() != servers, "the agent met the server itself"
+        assert met.stdout or "ConnectionRefusedError" in met.stderr, met.stderr
+    assert pod.psql().stdout == "1\n"
+
+
 def test_init_again_changes_nothing(pod):
     before = pod.ns.iptables_save()
     pod.init()
