@@ -40,7 +40,7 @@ static void check_pod(const struct config *c, const struct review *r, struct ans
     write_answer(a);
     validate_created_pod(c, r, &s, a);
     write_answer(a);
-    validate_updated_pod(c, r, a);
+    validate_updated_pod(c, r, &s, a);
     write_answer(a);
     secrets_done(&s);
 }
