@@ -73,7 +73,6 @@ static void mutate_pod(struct admit *ad, const struct review *r, struct answer *
 static void validate_pod(struct admit *ad, const struct review *r, struct answer *a)
 {
     struct secrets s = {0};
-
     bool update = strcmp(r->operation, "UPDATE") == 0;
 
     if (update && !*r->sub_resource)

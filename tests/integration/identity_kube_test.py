@@ -49,17 +49,7 @@ def idp():
 
 
 def policies(port, subjects="[]", identity=None):
-    return f"""
-apiVersion: chaperone.dev/v1alpha1
-kind: GuardTarget
-metadata: {{name: cluster, namespace: agents}}
-spec:
-  protocol: kubernetes
-  hosts: [127.0.0.1]
-  ports: [{port}]
-  tls: {{mode: VerifyFull, caSecretRef: {{name: cluster-ca}}}}
-  credentials: {{secretRef: {{name: login}}}}
----
+    return apiserver.guard_target(port, "login") + f"""
 apiVersion: chaperone.dev/v1alpha1
 kind: GuardPolicy
 metadata: {{name: p, namespace: agents}}

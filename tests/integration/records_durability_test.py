@@ -209,16 +209,7 @@ CONFIG_MAPS = "/api/v1/namespaces/shop/configmaps"
 
 
 def kube_policies(api):
-    return f"""
-apiVersion: chaperone.dev/v1alpha1
-kind: GuardTarget
-metadata: {{name: cluster, namespace: agents}}
-spec:
-  protocol: kubernetes
-  hosts: [127.0.0.1]
-  ports: [{api.port}]
-  tls: {{mode: VerifyFull, caSecretRef: {{name: cluster-ca}}}}
----
+    return apiserver.guard_target(api.port) + f"""
 apiVersion: chaperone.dev/v1alpha1
 kind: GuardPolicy
 metadata: {{name: p, namespace: agents}}

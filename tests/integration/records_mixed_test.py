@@ -34,17 +34,6 @@ SSH = ['{name: some, action: Allow, ssh: {requests: [exec], argv: [[echo, "..."]
        '{name: values, action: Mask, values: {detectors: [email]}}']
 KUBE = ["{name: look, action: Allow, kube: {verbs: [get, list], resources: [configmaps]}}",
         '{name: maps, action: Mask, kube: {resources: [configmaps], names: ["hidden*"]}}']
-CLUSTER = """
-apiVersion: chaperone.dev/v1alpha1
-kind: GuardTarget
-metadata: {{name: cluster, namespace: agents}}
-spec:
-  protocol: kubernetes
-  hosts: [127.0.0.1]
-  ports: [{port}]
-  tls: {{mode: VerifyFull, caSecretRef: {{name: cluster-ca}}}}
----
-"""
 
 
 class Client(threading.Thread):
@@ -135,7 +124,7 @@ class World:
             for name in ("plain", "hidden"):
                 api.request("POST", "/api/v1/namespaces/mixed/configmaps", {"metadata": {"name": name}, "data": {
                     "key": "quarkintheconfig" if name == "hidden" else "plain"}})
-            text += "---\n" + CLUSTER.format(port=api.port) + policy(KUBE, name="kube", targets=("cluster",))
+            text += "---" + apiserver.guard_target(api.port) + "\n" + policy(KUBE, name="kube", targets=("cluster",))
             secrets["cluster-ca"] = {"ca.crt": api.authority.pem}
             listen["cluster"] = None
         self.mails = str(run.write_file(run.temp_dir("mails", mode=0o755) / "mails", "a mail: mzqwkfj@corp.example\n" * 50))

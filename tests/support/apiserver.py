@@ -29,6 +29,22 @@ CRDS = r.ROOT / "crds"
 GROUP = "/apis/chaperone.dev/v1alpha1"
 
 
+def guard_target(port, credentials=None):
+    """A document for a guard's policies: the GuardTarget `cluster` of the API server on that port, whose authority is in the
+    Secret cluster-ca; credentials: name of a Secret."""
+    login = f"\n  credentials: {{secretRef: {{name: {credentials}}}}}" if credentials else ""
+    return f"""
+apiVersion: chaperone.dev/v1alpha1
+kind: GuardTarget
+metadata: {{name: cluster, namespace: agents}}
+spec:
+  protocol: kubernetes
+  hosts: [127.0.0.1]
+  ports: [{port}]
+  tls: {{mode: VerifyFull, caSecretRef: {{name: cluster-ca}}}}{login}
+---"""
+
+
 def _program(name):
     built = r.CACHE / "kube" / name
     return str(built) if built.exists() else shutil.which(name)

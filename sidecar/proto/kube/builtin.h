@@ -14,7 +14,7 @@ struct builtin_facts {
     bool json_patch;          /* body is a list of operations */
     bool apply;               /* server-side apply: what is left out is removed */
     bool forced;              /* with force=true */
-    bool masked;              /* Mask rules may concern the object */
+    bool masked;              /* Mask rules may concern the object, and there is a body */
     const char *container;    /* of exec, attach and logs; NULL: not said */
     const char *namespace_;   /* the agent's own */
     const struct policy_snapshot *snapshot;

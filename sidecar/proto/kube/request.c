@@ -245,7 +245,7 @@ static const char *built_in(struct kubeguard *g, struct kuberequest *r)
                               .json_patch = r->json_patch,
                               .apply = is_apply(r),
                               .forced = is_forced(r),
-                              .masked = is_masked(g, &r->act),
+                              .masked = r->body && is_masked(g, &r->act),
                               .container = kubepath_query(&r->path, "container", NULL),
                               .namespace_ = g->session->guard->agent.namespace_,
                               .snapshot = g->session->snapshot};
